@@ -1,0 +1,23 @@
+"""Contracts: what crosses a process border. No I/O here."""
+
+from penstock.schemas.contract import Contract, Guarantee
+from penstock.schemas.errors import ContractError, PayloadError, UnreadableMessage
+from penstock.schemas.job import Job
+from penstock.schemas.message import Message
+from penstock.schemas.retry import Backoff, Bury, Retry, RetryPolicy
+from penstock.schemas.version import __version__
+
+__all__ = [
+    "Backoff",
+    "Bury",
+    "Contract",
+    "ContractError",
+    "Guarantee",
+    "Job",
+    "Message",
+    "PayloadError",
+    "Retry",
+    "RetryPolicy",
+    "UnreadableMessage",
+    "__version__",
+]

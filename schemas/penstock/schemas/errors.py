@@ -1,0 +1,30 @@
+"""What can be wrong with a contract, a payload or a message on the wire."""
+
+
+class ContractError(TypeError):
+    """A job class, a handler or a set of them was declared wrongly; found when the program starts."""
+
+
+class PayloadError(ValueError):
+    """A payload does not fit its contract.
+
+    `field` is the dotted path of the first offending field, `remedy` what would make it right.
+    The text names fields and rules only, never the values.
+    """
+
+    def __init__(self, job_type: str, version: int, problems: list[tuple[str, str]]) -> None:
+        self.problems = problems
+        self.field = problems[0][0]
+        listed = "; ".join(f"field '{field}': {problem}" for field, problem in problems)
+        super().__init__(f"payload of {job_type} v{version} does not fit its contract: {listed}")
+
+
+class UnreadableMessage(ValueError):  # noqa: N818 - it is a verdict on the message, not a failure of ours
+    """A delivery that breaks the wire format; it goes to quarantine with this reason.
+
+    `part` names the AMQP property, header or body that is wrong. The body itself is never in the text.
+    """
+
+    def __init__(self, part: str, problem: str) -> None:
+        self.part = part
+        super().__init__(f"{part} {problem}")

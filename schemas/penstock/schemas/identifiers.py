@@ -1,0 +1,29 @@
+"""Job ids: UUIDv7 (RFC 9562), in time order, so that the ledger can be pruned by id."""
+
+import uuid
+from datetime import UTC, datetime
+
+import uuid_utils
+
+from penstock.schemas.errors import UnreadableMessage
+
+
+def new_job_id() -> str:
+    """A fresh UUIDv7 in its canonical 36-character form."""
+    return str(uuid_utils.uuid7())
+
+
+def parse_job_id(text: str | None) -> str:
+    """The canonical form of a job id from outside; raises `UnreadableMessage` unless it is a UUIDv7."""
+    try:
+        parsed = uuid_utils.UUID(text or "")
+    except ValueError:
+        raise UnreadableMessage("message_id", "is not a UUID; set it to a UUIDv7") from None
+    if parsed.version != 7:
+        raise UnreadableMessage("message_id", f"is a UUIDv{parsed.version}; set it to a UUIDv7")
+    return str(parsed)
+
+
+def job_id_time(job_id: str) -> datetime:
+    """When the id was made, to the millisecond, by the clock of its maker."""
+    return datetime.fromtimestamp((uuid.UUID(job_id).int >> 80) / 1000, tz=UTC)

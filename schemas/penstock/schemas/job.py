@@ -1,0 +1,87 @@
+"""The base class of all jobs."""
+
+from datetime import timedelta
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from penstock.schemas.contract import Contract, Exceptions, Guarantee
+from penstock.schemas.errors import ContractError, PayloadError
+from penstock.schemas.retry import RetryPolicy
+
+# Options that a subclass left out keep the defaults of `Contract`.
+_UNSET: Any = object()
+
+
+class Job(BaseModel):
+    """A typed contract: the fields are the payload, the class arguments the options.
+
+    ```python
+    class AddRow(Job, type="demo.add_row", version=1, queue="demo"):
+        n: int
+    ```
+
+    A subclass without `type` is abstract: other jobs may inherit its fields. Raises `ContractError`
+    for a bad option and `PayloadError` where a payload is read that does not fit.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    __contract__: ClassVar[Contract | None] = None
+
+    def __init_subclass__(
+        cls,
+        *,
+        type: str | None = None,  # noqa: A002 - the public name of the option
+        version: int = _UNSET,
+        queue: str = _UNSET,
+        max_attempts: int = _UNSET,
+        retry: RetryPolicy = _UNSET,
+        timeout_seconds: float = _UNSET,
+        guarantee: Guarantee = _UNSET,
+        unique_for: timedelta = _UNSET,
+        permanent: Exceptions = _UNSET,
+        **kwargs: Any,
+    ) -> None:
+        super().__init_subclass__(**kwargs)
+        given: dict[str, Any] = {
+            "version": version,
+            "queue": queue,
+            "max_attempts": max_attempts,
+            "retry": retry,
+            "timeout_seconds": timeout_seconds,
+            "guarantee": guarantee,
+            "unique_for": unique_for,
+            "permanent": permanent,
+        }
+        options = {name: value for name, value in given.items() if value is not _UNSET}
+        if type is None:
+            if options:
+                raise ContractError(f"{cls.__name__} has options but no type: add type=…")
+            cls.__contract__ = None
+        else:
+            cls.__contract__ = Contract(type=type, **options)
+
+    @classmethod
+    def contract(cls) -> Contract:
+        """The contract of this job class; raises `ContractError` for an abstract one."""
+        if cls.__contract__ is None:
+            raise ContractError(f"{cls.__name__} is abstract: declare it with type=… to publish or handle it")
+        return cls.__contract__
+
+    def to_body(self) -> bytes:
+        """The payload as it goes over the wire: UTF-8 JSON."""
+        return self.__pydantic_serializer__.to_json(self)
+
+    @classmethod
+    def from_body(cls, body: bytes) -> Self:
+        """Read a payload; raises `PayloadError` that names the fields, never their values."""
+        try:
+            return cls.model_validate_json(body)
+        except ValidationError as error:
+            contract = cls.contract()
+            problems = [
+                (".".join(map(str, item["loc"])) or "(body)", item["msg"])
+                for item in error.errors(include_input=False, include_context=False, include_url=False)
+            ]
+            raise PayloadError(contract.type, contract.version, problems) from None

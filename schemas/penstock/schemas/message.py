@@ -1,0 +1,195 @@
+"""The wire format, free of any AMQP library: one message, written and read.
+
+The table of properties and headers is in `docs/wire.md`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pydantic_core
+
+from penstock.schemas.contract import NAME_LENGTH_MAX, check_name
+from penstock.schemas.errors import ContractError, UnreadableMessage
+from penstock.schemas.identifiers import new_job_id, parse_job_id
+from penstock.schemas.job import Job
+
+EXCHANGE = "penstock.jobs"
+CONTENT_TYPE = "application/json"
+
+BODY_BYTES_MAX = 1024 * 1024
+BODY_DEPTH_MAX = 64
+KEY_LENGTH_MAX = 255
+TEXT_LENGTH_MAX = 255
+VERSION_MAX = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One job on its way: what the AMQP properties, headers and body of the wire table say.
+
+    `key` is the dedup key; without one the job id is its own key. `due_at` is aware and in UTC.
+    """
+
+    id: str
+    type: str
+    version: int
+    body: bytes
+    key: str | None = None
+    due_at: datetime | None = None
+    tenant: str | None = None
+    correlation_id: str | None = None
+    traceparent: str | None = None
+    app_id: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        job: Job,
+        *,
+        key: str | None = None,
+        due_at: datetime | None = None,
+        job_id: str | None = None,
+        tenant: str | None = None,
+        correlation_id: str | None = None,
+        traceparent: str | None = None,
+        app_id: str | None = None,
+    ) -> "Message":
+        """Wrap a job for publishing; raises `UnreadableMessage` for what no reader would accept."""
+        contract = job.contract()
+        body = job.to_body()
+        check_body(body)
+        return cls(
+            id=new_job_id() if job_id is None else parse_job_id(job_id),
+            type=contract.type,
+            version=contract.version,
+            body=body,
+            key=_text("dedup-key", key, KEY_LENGTH_MAX),
+            due_at=_aware(due_at),
+            tenant=_text("tenant", tenant, TEXT_LENGTH_MAX),
+            correlation_id=_text("correlation_id", correlation_id, TEXT_LENGTH_MAX),
+            traceparent=_text("traceparent", traceparent, TEXT_LENGTH_MAX),
+            app_id=_text("app_id", app_id, TEXT_LENGTH_MAX),
+        )
+
+    def headers(self) -> dict[str, str | int]:
+        """The AMQP headers; `due-at` is RFC 3339 in UTC."""
+        headers: dict[str, str | int] = {"schema-version": self.version}
+        if self.key is not None:
+            headers["dedup-key"] = self.key
+        if self.due_at is not None:
+            headers["due-at"] = self.due_at.isoformat()
+        if self.tenant is not None:
+            headers["tenant"] = self.tenant
+        if self.traceparent is not None:
+            headers["traceparent"] = self.traceparent
+        return headers
+
+
+def read_message(
+    *,
+    message_id: str | None,
+    type: str | None,  # noqa: A002 - named as the AMQP property
+    content_type: str | None,
+    correlation_id: str | None,
+    app_id: str | None,
+    headers: Mapping[str, Any] | None,
+    body: bytes,
+) -> Message:
+    """Check a delivery against the wire table; raises `UnreadableMessage` with the part that is wrong."""
+    if content_type not in (None, CONTENT_TYPE):
+        raise UnreadableMessage("content_type", "must be application/json")
+    job_id = parse_job_id(message_id)
+    check_body(body)
+    given = headers or {}
+    version = given.get("schema-version", 1)
+    if version.__class__ is not int or not 1 <= version <= VERSION_MAX:
+        raise UnreadableMessage("header schema-version", "must be an integer of 1 or more")
+    due_at = given.get("due-at")
+    return Message(
+        id=job_id,
+        type=_type_name(type),
+        version=version,
+        body=body,
+        key=_text("header dedup-key", given.get("dedup-key"), KEY_LENGTH_MAX),
+        due_at=None if due_at is None else _read_time(due_at),
+        tenant=_text("header tenant", given.get("tenant"), TEXT_LENGTH_MAX),
+        correlation_id=_text("correlation_id", correlation_id, TEXT_LENGTH_MAX),
+        traceparent=_text("header traceparent", given.get("traceparent"), TEXT_LENGTH_MAX),
+        app_id=_text("app_id", app_id, TEXT_LENGTH_MAX),
+    )
+
+
+def check_body(body: bytes) -> None:
+    """Raises `UnreadableMessage` unless `body` is one JSON object within the limits of size and depth."""
+    if len(body) > BODY_BYTES_MAX:
+        raise UnreadableMessage("body", f"has {len(body)} bytes; at most {BODY_BYTES_MAX} are allowed")
+    if body.count(b"{") + body.count(b"[") > BODY_DEPTH_MAX and _depth(body) > BODY_DEPTH_MAX:
+        raise UnreadableMessage("body", f"is nested deeper than {BODY_DEPTH_MAX} levels")
+    try:
+        parsed = pydantic_core.from_json(body, allow_inf_nan=False, cache_strings=False)
+    except ValueError:
+        raise UnreadableMessage("body", "is not JSON in UTF-8") from None
+    if parsed.__class__ is not dict:
+        raise UnreadableMessage("body", "must be a JSON object")
+
+
+def _depth(body: bytes) -> int:
+    """The deepest nesting of brackets outside strings."""
+    deepest = depth = 0
+    in_string = escaped = False
+    for byte in body:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif byte == 0x5C:
+                escaped = True
+            elif byte == 0x22:
+                in_string = False
+        elif byte == 0x22:
+            in_string = True
+        elif byte in b"{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"}]":
+            depth -= 1
+    return deepest
+
+
+def _type_name(name: str | None) -> str:
+    if name is None:
+        raise UnreadableMessage("type", "is missing; set it to the job type")
+    try:
+        check_name("type", name)
+    except ContractError:
+        raise UnreadableMessage("type", f"is not a job type name of at most {NAME_LENGTH_MAX} characters") from None
+    return name
+
+
+def _text(part: str, value: object, length_max: int) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise UnreadableMessage(part, "must be text")
+    if not 0 < len(value) <= length_max:
+        raise UnreadableMessage(part, f"must have between 1 and {length_max} characters")
+    # Postgres text refuses NUL, UTF-8 refuses lone surrogates: one such row would fail its whole batch.
+    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise UnreadableMessage(part, "must not hold NUL or lone surrogates")
+    return value
+
+
+def _aware(due_at: datetime | None) -> datetime | None:
+    if due_at is None:
+        return None
+    if due_at.tzinfo is None:
+        raise UnreadableMessage("due_at", "has no time zone; use an aware datetime such as datetime.now(UTC)")
+    return due_at.astimezone(UTC)
+
+
+def _read_time(value: object) -> datetime:
+    try:
+        return datetime.fromisoformat(str(value)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise UnreadableMessage("header due-at", "must be a time in RFC 3339, like 2026-11-23T07:00:00Z") from None
