@@ -1,0 +1,27 @@
+"""What a dedup key decides, as a pure function."""
+
+from enum import Enum
+
+from penstock.ledger.state import ENDED, State
+
+
+class KeyVerdict(Enum):
+    OWN = "own"  # the key belongs to this very job: go on with its row
+    FREE = "free"  # nobody's, or its holder's time is over: take it
+    ALIAS = "alias"  # the same job published twice: absorbed, answers with the first one
+    CONFLICT = "conflict"  # the same key with another payload: dead, visible, never run
+
+
+def decide_key(
+    *, job_id: str, payload_hash: bytes, holder_id: str, holder_hash: bytes, holder_state: State | None, expired: bool
+) -> KeyVerdict:
+    """Judge a job that arrives under a key which `holder_id` has. `holder_state` is None when its row was pruned.
+
+    A key is free again when it has expired *and* its job has ended, and at once when its job was cancelled.
+    """
+    if job_id == holder_id:
+        return KeyVerdict.OWN
+    ended = holder_state is None or holder_state in ENDED
+    if holder_state is State.CANCELLED or (expired and ended):
+        return KeyVerdict.FREE
+    return KeyVerdict.ALIAS if payload_hash == holder_hash else KeyVerdict.CONFLICT
