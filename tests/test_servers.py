@@ -1,14 +1,21 @@
 """The servers of the tests do what the fault tests count on."""
 
+from dataclasses import replace
+
 import pika
 import psycopg
 import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+from sqlalchemy import create_engine, inspect
+from tests.servers.databases import Databases
+from tests.servers.discovery import REDIS, find
+from tests.servers.errors import NoServerError, ServerError
 from tests.servers.ports import is_listening
 from tests.servers.postgres import PrivatePostgres
 from tests.servers.rabbitmq import PrivateRabbitMQ
 from tests.servers.redis import PrivateRedis
+from tests.servers.virtual_hosts import ByManagement, VirtualHosts
 
 
 def rows_of(postgres: PrivatePostgres) -> list[tuple[str]]:
@@ -88,3 +95,89 @@ def test_a_private_server_is_gone_when_its_block_ends_in_an_error() -> None:
         failing_test()
     port = int(seen[0].url.split(":")[2].split("/")[0])
     assert not is_listening(port)
+
+
+def test_each_test_gets_an_empty_database_of_its_own(databases: Databases) -> None:
+    """No test sees the rows of another."""
+    first, second = databases.create(), databases.create()
+    with psycopg.connect(first.replace("+psycopg", "")) as connection:
+        connection.execute("CREATE TABLE letters (letter text)")
+    with psycopg.connect(second.replace("+psycopg", "")) as connection:
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+    assert tables == []
+    databases.drop(first)
+    databases.drop(second)
+
+
+def test_a_database_is_dropped_while_somebody_is_connected(databases: Databases) -> None:
+    """A test that leaks a connection does not break the ones after it."""
+    url = databases.create().replace("+psycopg", "")
+    with psycopg.connect(url) as connection:
+        databases.drop(url)
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("SELECT 1")
+
+
+def test_a_ledger_of_each_kind_is_migrated_and_empty(ledger_url: str) -> None:
+    """What the conformance suite runs on."""
+    engine = create_engine(ledger_url)
+    tables = set(inspect(engine).get_table_names())
+    engine.dispose()
+    assert "jobs" in tables
+
+
+@pytest.mark.parametrize("time", ["first", "second"])
+def test_each_test_gets_an_empty_virtual_host(broker_url: str, time: str) -> None:
+    """No test sees the queues of another."""
+    with pika.BlockingConnection(pika.URLParameters(broker_url)) as connection:
+        declared = connection.channel().queue_declare("letters", durable=True)
+        assert declared.method.message_count == 0
+        channel = connection.channel()
+        channel.confirm_delivery()
+        channel.basic_publish("", "letters", b"hello", mandatory=True)
+
+
+@pytest.mark.parametrize("time", ["first", "second"])
+def test_each_test_gets_an_empty_redis(redis_url: str, time: str) -> None:
+    """No test sees the keys of another."""
+    with Redis.from_url(redis_url) as client:
+        assert client.set("letter", "a", nx=True)
+
+
+def test_virtual_hosts_are_made_through_the_management_api_where_there_is_no_rabbitmqctl() -> None:
+    """RabbitMQ in a container has its management port open, its rabbitmqctl is out of reach."""
+    with PrivateRabbitMQ(plugins=["rabbitmq_management"]) as rabbitmq:
+        address = f"http://127.0.0.1:{rabbitmq.management_port}"
+        hosts = VirtualHosts(url=rabbitmq.url, maker=ByManagement(address=address, user="guest", password="guest"))
+        with pika.BlockingConnection(pika.URLParameters(hosts.next_url())) as connection:
+            connection.channel().queue_declare("letters")
+        hosts.close()
+        assert rabbitmq.ctl("list_vhosts").split() == ["name", "/"]
+
+
+def test_a_machine_without_servers_is_an_error_that_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests that need a server fail with a reason; they never skip."""
+    monkeypatch.setenv("PENSTOCK_TEST_REDIS_URL", "redis://127.0.0.1:1")
+    with pytest.raises(NoServerError, match=r"PENSTOCK_TEST_REDIS_URL is set, but .*127\.0\.0\.1:1"):
+        find(REDIS)
+
+    def absent() -> PrivateRedis:
+        raise ServerError("redis-server is not installed")
+
+    monkeypatch.delenv("PENSTOCK_TEST_REDIS_URL")
+    monkeypatch.setenv("PENSTOCK_TEST_INSTALL", "no")
+    monkeypatch.setattr("tests.servers.compose.unusable", lambda: "no docker engine answers")
+    with pytest.raises(NoServerError) as raised:
+        find(replace(REDIS, urls=(), private=absent))
+    assert "redis-server is not installed" in str(raised.value)
+    assert "no docker engine answers" in str(raised.value)
+    assert "Remedy: set PENSTOCK_TEST_REDIS_URL" in str(raised.value)
+
+
+def test_a_session_without_a_running_server_starts_one_of_its_own() -> None:
+    """A laptop with the programs installed and nothing started needs no preparation."""
+    found = find(replace(REDIS, urls=()))
+    assert found.where == "private, started for this session"
+    with Redis.from_url(found.url) as client:
+        assert client.ping()
+    found.close()

@@ -1,0 +1,188 @@
+"""What the tests run on: real servers, found or started once per session, and something clean in them for each test."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from tests.servers.databases import Databases
+from tests.servers.discovery import POSTGRES, RABBITMQ, REDIS, Found, Kind, find, rabbitmqctl_of_this_machine
+from tests.servers.errors import NoServerError, ServerError
+from tests.servers.postgres import PrivatePostgres
+from tests.servers.rabbitmq import PrivateRabbitMQ
+from tests.servers.redis import PrivateRedis
+from tests.servers.redis_databases import RedisDatabase
+from tests.servers.virtual_hosts import ByManagement, ByRabbitmqctl, Maker, OnlyTheOneGiven, VirtualHosts, user_of
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+servers_used = pytest.StashKey[dict[str, str]]()
+
+
+@pytest.fixture
+def database_url(databases: Databases) -> Iterator[str]:
+    """The SQLAlchemy address of an empty Postgres database."""
+    url = databases.create()
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture
+def migrated_database_url(databases: Databases) -> Iterator[str]:
+    """The SQLAlchemy address of a Postgres database with the ledger's tables and no rows."""
+    url = databases.create_migrated(_migrate)
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture
+def sqlite_url(migrated_sqlite_file: Path, tmp_path: Path) -> str:
+    """The SQLAlchemy address of an SQLite file with the ledger's tables and no rows."""
+    file = tmp_path / "ledger.db"
+    shutil.copyfile(migrated_sqlite_file, file)
+    return f"sqlite:///{file}"
+
+
+@pytest.fixture(params=["postgres", "sqlite"])
+def ledger_url(request: pytest.FixtureRequest) -> str:
+    """The address of a migrated ledger, once for each kind of database that must behave the same."""
+    fixture = {"postgres": "migrated_database_url", "sqlite": "sqlite_url"}[request.param]
+    return str(request.getfixturevalue(fixture))
+
+
+@pytest.fixture
+def broker_url(virtual_hosts: VirtualHosts | OnlyTheOneGiven) -> str:
+    """The AMQP address of a virtual host that is empty."""
+    return virtual_hosts.next_url()
+
+
+@pytest.fixture
+def redis_url(redis_database: RedisDatabase) -> str:
+    """The address of a Redis database that is empty but for the key that marks it as ours."""
+    redis_database.clear()
+    return redis_database.url
+
+
+@pytest.fixture
+def private_postgres(postgres_of_session: PrivatePostgres) -> PrivatePostgres:
+    """A running Postgres that the test may stop; `create_database()` gives a database of its own."""
+    postgres_of_session.start()
+    return postgres_of_session
+
+
+@pytest.fixture
+def private_rabbitmq(rabbitmq_of_session: PrivateRabbitMQ) -> Iterator[PrivateRabbitMQ]:
+    """A running, empty RabbitMQ that the test may kill and wipe."""
+    rabbitmq_of_session.start()
+    yield rabbitmq_of_session
+    rabbitmq_of_session.start()
+    rabbitmq_of_session.wipe()
+
+
+@pytest.fixture
+def private_redis() -> Iterator[PrivateRedis]:
+    """A running, empty Redis that the test may kill."""
+    with PrivateRedis() as redis:
+        yield redis
+
+
+@pytest.fixture(scope="session")
+def databases(pytestconfig: pytest.Config) -> Iterator[Databases]:
+    """Postgres databases, to be made and dropped."""
+    found = _find(POSTGRES, pytestconfig)
+    databases = Databases(url=found.url)
+    yield databases
+    databases.close()
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file to copy, migrated once."""
+    file = tmp_path_factory.mktemp("sqlite") / "ledger.db"
+    _migrate(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture(scope="session")
+def virtual_hosts(pytestconfig: pytest.Config) -> Iterator[VirtualHosts | OnlyTheOneGiven]:
+    """RabbitMQ virtual hosts, to be used once each."""
+    found = _find(RABBITMQ, pytestconfig)
+    hosts = _virtual_hosts(found)
+    if isinstance(hosts, OnlyTheOneGiven):
+        pytestconfig.stash[servers_used]["RabbitMQ"] += "; no way to make virtual hosts there, so all tests share one"
+    yield hosts
+    hosts.close()
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def redis_database(pytestconfig: pytest.Config) -> Iterator[RedisDatabase]:
+    """A Redis database that is ours for the session."""
+    found = _find(REDIS, pytestconfig)
+    database = RedisDatabase(url=found.url)
+    yield database
+    database.close()
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_of_session() -> Iterator[PrivatePostgres]:
+    """The Postgres behind `private_postgres`."""
+    with PrivatePostgres() as postgres:
+        yield postgres
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_of_session() -> Iterator[PrivateRabbitMQ]:
+    """The RabbitMQ behind `private_rabbitmq`: one for all tests, since a start takes up to 16 seconds."""
+    with PrivateRabbitMQ() as rabbitmq:
+        yield rabbitmq
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Remember which servers are used, for the report."""
+    config.stash[servers_used] = {}
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say which servers the tests ran on."""
+    for name, where in config.stash[servers_used].items():
+        terminalreporter.write_line(f"{name}: {where}")
+
+
+def _find(kind: Kind, config: pytest.Config) -> Found:
+    try:
+        found = find(kind)
+    except NoServerError as error:
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+    config.stash[servers_used][kind.name] = found.where
+    return found
+
+
+def _virtual_hosts(found: Found) -> VirtualHosts | OnlyTheOneGiven:
+    for maker in _makers(found):
+        hosts = VirtualHosts(url=found.url, maker=maker)
+        try:
+            hosts.prepare()
+        except ServerError:
+            continue
+        return hosts
+    return OnlyTheOneGiven(url=found.url)
+
+
+def _makers(found: Found) -> Iterator[Maker]:
+    address = urlsplit(found.url)
+    user, password = user_of(found.url)
+    if found.evaluate is not None:
+        yield ByRabbitmqctl(evaluate=found.evaluate, user=user, port=None)
+    evaluate: Callable[[str], str] | None = rabbitmqctl_of_this_machine()
+    if evaluate is not None and address.hostname in LOOPBACK:
+        yield ByRabbitmqctl(evaluate=evaluate, user=user, port=address.port or RABBITMQ.port)
+    yield ByManagement(address=f"http://{address.hostname}:15672", user=user, password=password)
+
+
+def _migrate(url: str) -> None:
+    from penstock.ledger.migrations import migrate
+
+    migrate(url)
