@@ -1,0 +1,63 @@
+# One command each; CI runs the same ones. `make help` lists them.
+# Needs make and a Python of at least 3.11; everything else goes into .venv.
+
+PYTHON := $(shell for name in python3 python3.13 python3.12 python3.11; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$name; break; }; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check fix bench clean
+MAKEFLAGS += --no-print-directory
+
+help: ## list the commands
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: .venv/installed ## run the whole story on this machine
+	@$(BIN)/python examples/demo.py
+
+test: check ## check, then every test on real servers
+	@echo "· tests"
+	@$(BIN)/python -m pytest
+
+check: .venv/installed-dev ## what a machine can check: style, format, types, imports, tidiness
+	@echo "· ruff"
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check . || { echo "not formatted; run make fix"; exit 1; }
+	@echo "· mypy"
+	@$(BIN)/mypy --no-error-summary
+	@echo "· import contracts"
+	@$(BIN)/lint-imports --no-timing > .venv/imports.log || { cat .venv/imports.log; exit 1; }
+	@echo "· tidiness"
+	@$(BIN)/python -m pytest --quiet --no-header --no-summary tests/test_tidy.py > .venv/tidy.log || { cat .venv/tidy.log; exit 1; }
+
+fix: .venv/installed-dev ## repair what ruff can repair
+	@$(BIN)/ruff check --quiet --fix .
+	@$(BIN)/ruff format --quiet .
+
+bench: .venv/installed ## measure how fast a queue is drained
+	@$(BIN)/python -m benchmarks.drain
+
+clean: ## delete .venv and the caches
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+.venv/installed: pyproject.toml constraints.txt | .venv/python
+	@echo "· install Penstock"
+	@$(PIP) --editable '.[all]' --group demo
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	@echo "· install the tools of the developers"
+	@$(PIP) --group dev
+	@touch $@
+
+# pip knows --group since 25.1
+.venv/python:
+	@test -n "$(PYTHON)" || { echo "Penstock needs Python 3.11 or newer; install it as python3 and try again" >&2; exit 1; }
+	@echo "· make .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --clear .venv > venv.log 2>&1 || { cat venv.log >&2; rm -rf venv.log .venv; \
+		echo "Python cannot make a venv here; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@rm venv.log
+	@$(BIN)/python -m pip --disable-pip-version-check -qq install --upgrade 'pip>=25.1'
+	@touch $@
