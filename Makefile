@@ -30,7 +30,7 @@ check: .venv/installed-dev ## what a machine can check: style, format, types, im
 	@echo "· import contracts"
 	@$(BIN)/lint-imports --no-timing > .venv/imports.log || { cat .venv/imports.log; exit 1; }
 	@echo "· tidiness"
-	@$(BIN)/python -m pytest --quiet --no-header --no-summary tests/test_tidy.py > .venv/tidy.log || { cat .venv/tidy.log; exit 1; }
+	@$(BIN)/python -m pytest --quiet --no-header --tb=short -rN tests/test_tidy.py > .venv/tidy.log || { cat .venv/tidy.log; exit 1; }
 
 fix: .venv/installed-dev ## repair what ruff can repair
 	@$(BIN)/ruff check --quiet --fix .

@@ -19,7 +19,7 @@ def unusable() -> str | None:
 def install(package: str) -> None:
     """Install one package; raises RuntimeError with what apt-get said."""
     _apt_get("update")
-    _apt_get("install", "--yes", "--no-install-recommends", package)
+    _apt_get("install", "--yes", "--no-install-recommends", "--no-upgrade", package)
 
 
 def _apt_get(*words: str) -> None:

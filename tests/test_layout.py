@@ -1,0 +1,105 @@
+"""The house stands as drawn: one wheel, seven rooms in one namespace, imports that only go down, a light client."""
+
+import json
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+ROOMS = ("schemas", "ledger", "producers", "workers", "notifications", "pipelines", "console")
+HEAVY = ("alembic", "dramatiq", "prometheus_client", "psycopg", "redis", "rich", "sqlalchemy", "typer")
+RUN_SECONDS_MAX = 300
+
+IMPORT_THE_CLIENT = """
+import json, sys
+from penstock.producers import Producer
+print(json.dumps({"modules": sorted(sys.modules), "module": Producer.__module__}))
+"""
+
+
+def run(*command: str | Path, folder: Path = REPOSITORY) -> str:
+    """Run a command and return what it printed; its whole output is the failure."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        check=False,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=RUN_SECONDS_MAX,
+    )
+    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel as a release would have it."""
+    folder = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, REPOSITORY)
+    (wheel,) = folder.glob("penstock-*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def empty_python(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
+    """A Python with the bare wheel, what the wheel itself depends on, and nothing else."""
+    folder = tmp_path_factory.mktemp("venv")
+    run(sys.executable, "-m", "venv", "--without-pip", folder)
+    python = folder / "bin" / "python"
+    pip = (sys.executable, "-m", "pip", "--python", python)
+    run(*pip, "install", "--quiet", "--constraint", REPOSITORY / "constraints.txt", wheel)
+    return python
+
+
+def test_no_room_claims_the_shared_namespace_for_itself() -> None:
+    """An `__init__.py` directly in `penstock/` would hide the six other rooms."""
+    assert [str(path) for path in REPOSITORY.glob("*/penstock/__init__.py")] == []
+
+
+def test_every_room_is_a_typed_package_in_the_wheel(wheel: Path) -> None:
+    """And nothing else is in it: no tests, no folder of the repository."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    missing = {f"penstock/{room}/{name}" for room in ROOMS for name in ("__init__.py", "py.typed")} - set(names)
+    strangers = [name for name in names if name.split("/")[0] != "penstock" and ".dist-info/" not in name]
+    assert missing == set()
+    assert strangers == []
+    assert "penstock/__init__.py" not in names
+
+
+def test_the_wheel_holds_every_file_of_the_rooms(wheel: Path) -> None:
+    """Migrations and templates are read at run time; a release without them would fail at the user's."""
+    listed = run("git", "ls-files", *[f"{room}/penstock" for room in ROOMS]).splitlines()
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    present = [path for path in listed if (REPOSITORY / path).exists()]
+    assert [path for path in present if path.partition("/")[2] not in names] == []
+
+
+def test_a_service_that_only_publishes_installs_and_imports_nothing_heavy(empty_python: Path, tmp_path: Path) -> None:
+    """The client costs a handful of small libraries; the engine's stay away."""
+    seen = json.loads(run(empty_python, "-I", "-c", IMPORT_THE_CLIENT, folder=tmp_path))
+    top_level = {name.split(".")[0] for name in seen["modules"]}
+    assert seen["module"].startswith("penstock.producers")
+    assert top_level.isdisjoint(HEAVY)
+    found = run(
+        empty_python,
+        "-I",
+        "-c",
+        f"import importlib.util as u; print([name for name in {HEAVY!r} if u.find_spec(name)])",
+        folder=tmp_path,
+    )
+    assert found.strip() == "[]"
+
+
+def test_imports_only_go_down_the_house() -> None:
+    """The contracts of import-linter hold."""
+    program = shutil.which("lint-imports", path=sysconfig.get_path("scripts"))
+    assert program is not None, "import-linter is not installed; run make check once"
+    run(program, "--no-cache")
