@@ -1,0 +1,43 @@
+"""Ways in: publish jobs from a service."""
+
+from penstock.producers.client import (
+    AsyncProducer,
+    Batch,
+    BrokerBlocked,
+    BrokerUnavailable,
+    Durability,
+    InvalidJob,
+    Producer,
+    ProducerClosed,
+    Publish,
+    Publishable,
+    Publisher,
+    PublishError,
+    PublishFailure,
+    PublishManyError,
+    PublishRefused,
+    PublishTimeout,
+    Receipt,
+    Unroutable,
+)
+
+__all__ = [
+    "AsyncProducer",
+    "Batch",
+    "BrokerBlocked",
+    "BrokerUnavailable",
+    "Durability",
+    "InvalidJob",
+    "Producer",
+    "ProducerClosed",
+    "Publish",
+    "PublishError",
+    "PublishFailure",
+    "PublishManyError",
+    "PublishRefused",
+    "PublishTimeout",
+    "Publishable",
+    "Publisher",
+    "Receipt",
+    "Unroutable",
+]

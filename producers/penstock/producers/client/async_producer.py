@@ -1,0 +1,65 @@
+"""The same producer for asyncio: it awaits what `Producer` waits for."""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+from penstock.producers.client.producer import Producer, receipt_of
+from penstock.producers.client.publish import Publish, Publishable
+from penstock.producers.client.publisher import TIMEOUT_SECONDS
+from penstock.producers.client.receipt import Receipt
+from penstock.schemas import Job
+
+
+class AsyncProducer:
+    """Publishes jobs to RabbitMQ from asyncio; see `Producer` for what holds.
+
+    Cancelling a task that publishes only ends its waiting: the job may still be accepted.
+    """
+
+    def __init__(self, url: str, *, app_id: str | None = None, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self._producer = Producer(url, app_id=app_id, timeout_seconds=timeout_seconds)
+
+    async def publish(
+        self,
+        job: Job,
+        *,
+        key: str | None = None,
+        due_at: datetime | None = None,
+        delay: timedelta | None = None,
+        job_id: str | None = None,
+        tenant: str | None = None,
+        correlation_id: str | None = None,
+        traceparent: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Receipt:
+        """As `Producer.publish`."""
+        publish = Publish(job, key, due_at, delay, job_id, tenant, correlation_id, traceparent)
+        batch = self._producer.begin(publish, timeout_seconds=timeout_seconds)
+        return receipt_of(await asyncio.wrap_future(batch.done))
+
+    async def publish_many(self, jobs: Iterable[Publishable], *, timeout_seconds: float | None = None) -> list[Receipt]:
+        """As `Producer.publish_many`."""
+        stream = self._producer.stream(jobs, timeout_seconds=timeout_seconds)
+        for batch in stream:
+            await asyncio.wrap_future(batch.done)
+        return stream.result()
+
+    async def close(self, timeout_seconds: float = 10.0) -> None:
+        """As `Producer.close`, without holding up the event loop."""
+        await asyncio.to_thread(self._producer.close, timeout_seconds)
+
+    @property
+    def state(self) -> str:
+        """As `Producer.state`."""
+        return self._producer.state
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

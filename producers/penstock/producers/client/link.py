@@ -1,0 +1,160 @@
+"""One connection to RabbitMQ with one channel that confirms. It is used until it breaks, never repaired."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import pika
+import pika.exceptions
+import structlog
+from pika.adapters.select_connection import IOLoop, SelectConnection
+
+from penstock.producers.client.properties import properties_of
+from penstock.schemas.message import EXCHANGE, Message
+
+log = structlog.get_logger(__name__)
+
+NOT_FOUND = 404
+
+
+class LinkEvents(Protocol):
+    """What a link tells its owner; all calls come from the I/O thread."""
+
+    def on_ready(self, link: "Link") -> None:
+        """Messages can be published now."""
+
+    def on_lost(self, link: "Link", error: BaseException) -> None:
+        """The connection could not be made or is gone; comes once, and is the last call."""
+
+    def on_channel_closed(self, link: "Link", code: int, text: str) -> None:
+        """RabbitMQ closed the channel: one of the messages broke a rule."""
+
+    def on_blocked(self, link: "Link", blocked: bool) -> None:
+        """An alarm began or ended."""
+
+    def on_confirm(self, link: "Link", tag: int, *, multiple: bool, accepted: bool) -> None:
+        """RabbitMQ took (or did not take) what was sent under this tag, or up to it."""
+
+    def on_return(self, link: "Link", message_id: str, job_type: str) -> None:
+        """No queue is bound for this message; its confirm still follows."""
+
+
+class _Connection(SelectConnection):
+    """A `SelectConnection` that can write a burst of messages with one system call.
+
+    pika hands each frame to the socket on its own: three calls per message, each of which lets go of the
+    interpreter's lock. This and `drop` are the only places where we go below pika's public interface.
+    """
+
+    _burst: list[bytes] | None = None
+
+    @contextmanager
+    def one_write(self) -> Iterator[None]:
+        self._burst = []
+        try:
+            yield
+        finally:
+            frames, self._burst = self._burst, None
+            if frames and self.is_open:
+                self._output_marshaled_frames([b"".join(frames)])
+
+    def _output_marshaled_frames(self, marshaled_frames: list[bytes]) -> None:
+        if self._burst is None:
+            super()._output_marshaled_frames(marshaled_frames)  # type: ignore[misc]
+        else:
+            self._burst.extend(marshaled_frames)
+
+    def drop(self) -> None:
+        """Cut the connection without asking the broker, who may not be listening."""
+        if not self.is_closed:
+            error = pika.exceptions.ConnectionClosedByClient(200, "dropped")
+            self._terminate_stream(error)  # type: ignore[attr-defined]
+
+
+class Link:
+    """Connects, makes sure that the exchange exists, turns confirms on, then reports `on_ready`."""
+
+    def __init__(self, *, parameters: pika.connection.Parameters, ioloop: IOLoop, events: LinkEvents) -> None:
+        self._events = events
+        self._lost = False
+        self._last_tag = 0
+        self._ready = False
+        self._exchange_missing = False
+        self._channel: pika.channel.Channel
+        self._connection = _Connection(
+            parameters,
+            on_open_callback=lambda _: self._open_channel(),
+            on_open_error_callback=lambda _, error: self._on_lost(error),
+            on_close_callback=lambda _, error: self._on_lost(error),
+            custom_ioloop=ioloop,
+        )
+        self._connection.add_on_connection_blocked_callback(lambda *_: events.on_blocked(self, True))
+        self._connection.add_on_connection_unblocked_callback(lambda *_: events.on_blocked(self, False))
+        self.one_write = self._connection.one_write
+
+    def publish(self, message: Message) -> int:
+        """Send, persistent and mandatory; returns the delivery tag. Raises what pika raises."""
+        self._channel.basic_publish(EXCHANGE, message.type, message.body, properties_of(message), mandatory=True)
+        self._last_tag += 1
+        return self._last_tag
+
+    @property
+    def is_open(self) -> bool:
+        return self._connection.is_open and self._channel.is_open
+
+    def close(self) -> None:
+        """Say goodbye; `on_lost` follows when RabbitMQ has answered."""
+        if not (self._connection.is_closing or self._connection.is_closed):
+            self._connection.close()
+
+    def drop(self) -> None:
+        """Leave without goodbye; `on_lost` follows."""
+        self._connection.drop()
+
+    def _open_channel(self) -> None:
+        self._channel = self._connection.channel(on_open_callback=self._on_channel_open)
+        self._channel.add_on_close_callback(self._on_channel_closed)
+
+    def _on_channel_open(self, channel: pika.channel.Channel) -> None:
+        channel.add_on_return_callback(self._on_return)
+        # Passive first: in production a producer may well write to the exchange, but not declare it.
+        channel.exchange_declare(
+            EXCHANGE,
+            exchange_type="topic",  # type: ignore[arg-type]
+            passive=not self._exchange_missing,
+            durable=True,
+            callback=lambda _: channel.confirm_delivery(self._on_confirm, callback=self._on_confirming),
+        )
+
+    def _on_confirming(self, _frame: Any) -> None:
+        self._ready = True
+        self._events.on_ready(self)
+
+    def _on_channel_closed(self, _channel: pika.channel.Channel, reason: Exception) -> None:
+        if not isinstance(reason, pika.exceptions.ChannelClosedByBroker):
+            return  # the connection closes, and reports that itself
+        if self._ready:
+            self._events.on_channel_closed(self, reason.reply_code, reason.reply_text)
+        elif reason.reply_code == NOT_FOUND and not self._exchange_missing:
+            self._exchange_missing = True
+            self._open_channel()
+        else:
+            self._on_lost(reason)
+            self.close()
+
+    def _on_lost(self, error: str | BaseException) -> None:
+        if not self._lost:
+            self._lost = True
+            self._events.on_lost(self, error if isinstance(error, BaseException) else ConnectionError(error))
+
+    def _on_confirm(self, frame: Any) -> None:
+        method = frame.method
+        self._events.on_confirm(
+            self,
+            method.delivery_tag,
+            multiple=method.multiple,
+            accepted=method.INDEX == pika.spec.Basic.Ack.INDEX,
+        )
+
+    def _on_return(self, _channel: object, method: Any, properties: pika.BasicProperties, _body: bytes) -> None:
+        self._events.on_return(self, properties.message_id or "", method.routing_key)

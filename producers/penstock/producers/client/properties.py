@@ -1,0 +1,23 @@
+"""A message as AMQP properties: the wire table, in pika's words."""
+
+import time
+
+import pika
+
+from penstock.schemas.message import CONTENT_TYPE, Message
+
+PERSISTENT = 2
+
+
+def properties_of(message: Message) -> pika.BasicProperties:
+    """The AMQP properties of a message that is sent now."""
+    return pika.BasicProperties(
+        message_id=message.id,
+        type=message.type,
+        content_type=CONTENT_TYPE,
+        app_id=message.app_id,
+        correlation_id=message.correlation_id,
+        timestamp=int(time.time()),
+        headers=message.headers(),
+        delivery_mode=PERSISTENT,
+    )

@@ -1,0 +1,98 @@
+"""One job to publish, with everything that `publish` can be told about it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from penstock.producers.client.errors import InvalidJob, PublishError
+from penstock.producers.client.receipt import Receipt
+from penstock.schemas import Job, Message, UnreadableMessage
+from penstock.schemas.identifiers import new_job_id
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """A job with its options, for `publish_many`.
+
+    `key` makes two publishes the same job; `due_at` (aware) or `delay` say when it may run; `job_id` is a
+    UUIDv7, made here if not given.
+    """
+
+    job: Job
+    key: str | None = None
+    due_at: datetime | None = None
+    delay: timedelta | None = None
+    job_id: str | None = None
+    tenant: str | None = None
+    correlation_id: str | None = None
+    traceparent: str | None = None
+
+    def to_message(self, *, app_id: str | None) -> Message:
+        """The message on the wire; raises `InvalidJob`."""
+        if self.due_at is not None and self.delay is not None:
+            raise InvalidJob(f"{self.job.contract().type}: give due_at or delay, not both", job_id=self.job_id)
+        try:
+            return Message.of(
+                self.job,
+                key=self.key,
+                due_at=self.due_at if self.delay is None else datetime.now(UTC) + self.delay,
+                job_id=self.job_id,
+                tenant=self.tenant,
+                correlation_id=self.correlation_id,
+                traceparent=self.traceparent,
+                app_id=app_id,
+            )
+        except (UnreadableMessage, OverflowError) as error:
+            raise InvalidJob(f"{self.job.contract().type}: {error}", job_id=self.job_id) from error
+
+    def under_id(self, job_id: str) -> "Publish":
+        """The same, to be published again under the id that it had."""
+        return replace(self, job_id=job_id)
+
+
+Publishable = Job | Publish | tuple[Job, str]
+
+
+def as_publish(item: Publishable) -> Publish:
+    """A job, a `(job, key)` pair or a `Publish`, as a `Publish` that has an id."""
+    if isinstance(item, Job):
+        return Publish(item, job_id=new_job_id())
+    publish = item if isinstance(item, Publish) else Publish(item[0], key=item[1])
+    return publish if publish.job_id is not None else publish.under_id(new_job_id())
+
+
+@dataclass(frozen=True, slots=True)
+class PublishFailure:
+    """One job of `publish_many` that has no receipt. `publish` can be given to `publish_many` again."""
+
+    position: int
+    publish: Publish
+    error: PublishError
+
+
+class PublishManyError(PublishError):
+    """Some jobs of `publish_many` have no receipt.
+
+    The first `taken` jobs were taken from the iterable: each is either in `receipts` (in their order) or
+    in `failures`; the rest was not touched. `failures` of unknown outcome may have been accepted.
+    """
+
+    def __init__(self, *, receipts: list[Receipt], failures: list[PublishFailure], taken: int) -> None:
+        self.receipts = receipts
+        self.failures = failures
+        self.taken = taken
+        unknown = sum(failure.error.outcome_unknown for failure in failures)
+        text = f"{len(receipts)} of the {taken} jobs that were taken are confirmed (.receipts)"
+        if failures:
+            text += (
+                f", {len(failures)} are not (.failures; {unknown} of unknown outcome). "
+                f"Publish [f.publish for f in error.failures] again: it is safe. First: {failures[0].error}"
+            )
+        else:
+            text += "; the iterable itself failed"
+        super().__init__(text, outcome_unknown=unknown > 0)
+
+    @property
+    def again(self) -> Iterator[Publish]:
+        """What has no receipt, ready for another `publish_many`, under the same ids."""
+        return (failure.publish for failure in self.failures)
