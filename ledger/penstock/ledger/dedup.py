@@ -13,7 +13,7 @@ class KeyVerdict(Enum):
 
 
 def decide_key(
-    *, job_id: str, payload_hash: bytes, holder_id: str, holder_hash: bytes, holder_state: State | None, expired: bool
+    *, job_id: str, payload_hash: str, holder_id: str, holder_hash: str, holder_state: State | None, expired: bool
 ) -> KeyVerdict:
     """Judge a job that arrives under a key which `holder_id` has. `holder_state` is None when its row was pruned.
 

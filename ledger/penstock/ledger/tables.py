@@ -89,6 +89,7 @@ jobs = Table(
     _partial("jobs_due", "queue", "due_at", where=f"{IS_WAITING} AND dispatched_at IS NULL"),
     _partial("jobs_dispatched", "queue", "dispatched_at", where=f"{IS_WAITING} AND dispatched_at IS NOT NULL"),
     _partial("jobs_executing", "process_id", where="state = 'executing'"),
+    _partial("jobs_suspect", "queue", where=f"suspect AND {IS_WAITING}"),
     _partial("jobs_dead", "type", "fingerprint", where="state = 'dead'"),
     # Half-empty pages leave room for the one update that every job gets.
     postgresql_with={"fillfactor": 70},
@@ -100,7 +101,7 @@ dedup_keys = Table(
     Column("type", Text, nullable=False),
     Column("key", Text, nullable=False),
     Column("job_id", Id, nullable=False),
-    Column("payload_hash", LargeBinary, nullable=False),
+    Column("payload_hash", Text, nullable=False),
     Column("expires_at", Time, nullable=False),
     PrimaryKeyConstraint("type", "key"),
     Index("dedup_keys_expires_at", "expires_at"),

@@ -93,10 +93,10 @@ def complete(row: Row, *, token: int) -> Row:
 
 
 def fail(row: Row, *, token: int, retry_at: float) -> Row:
-    """An attempt failed and the retry policy wants another one."""
+    """An attempt failed and the retry policy wants another one. It left its process alive: no suspect any more."""
     if not holds(row, token):
         return row
-    return _back(row, State.RETRYABLE, due_at=retry_at, attempts=row.attempts + 1)
+    return _back(row, State.RETRYABLE, due_at=retry_at, attempts=row.attempts + 1, suspect=False)
 
 
 def bury(row: Row, *, token: int, reason: Reason) -> Row:
@@ -110,7 +110,7 @@ def snooze(row: Row, *, token: int, due_at: float) -> Row:
     """Later, by the handler's wish or a provider's; uses up no attempt."""
     if not holds(row, token):
         return row
-    return _back(row, State.SCHEDULED, due_at=due_at)
+    return _back(row, State.SCHEDULED, due_at=due_at, suspect=False)
 
 
 def release(row: Row, *, token: int, now: float) -> Row:

@@ -19,7 +19,7 @@ class PayloadError(ValueError):
         super().__init__(f"payload of {job_type} v{version} does not fit its contract: {listed}")
 
 
-class UnreadableMessage(ValueError):  # noqa: N818 - it is a verdict on the message, not a failure of ours
+class UnreadableMessage(ValueError):
     """A delivery that breaks the wire format; it goes to quarantine with this reason.
 
     `part` names the AMQP property, header or body that is wrong. The body itself is never in the text.

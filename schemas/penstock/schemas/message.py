@@ -3,6 +3,7 @@
 The table of properties and headers is in `docs/wire.md`.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,8 @@ BODY_DEPTH_MAX = 64
 KEY_LENGTH_MAX = 255
 TEXT_LENGTH_MAX = 255
 VERSION_MAX = 2**31 - 1
+
+_UNSAFE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,9 +177,10 @@ def _text(part: str, value: object, length_max: int) -> str | None:
         raise UnreadableMessage(part, "must be text")
     if not 0 < len(value) <= length_max:
         raise UnreadableMessage(part, f"must have between 1 and {length_max} characters")
-    # Postgres text refuses NUL, UTF-8 refuses lone surrogates: one such row would fail its whole batch.
-    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        raise UnreadableMessage(part, "must not hold NUL or lone surrogates")
+    # Postgres text refuses NUL, UTF-8 refuses lone surrogates, the ledger separates values by control characters:
+    # one such row would fail its whole batch.
+    if not value.isprintable() and _UNSAFE.search(value):
+        raise UnreadableMessage(part, "must not hold control characters or lone surrogates")
     return value
 
 

@@ -1,0 +1,474 @@
+"""Jobs enter the ledger: deliveries that are claimed or absorbed, and jobs that are accepted without a broker.
+
+The statements follow `transitions.admit` and `dedup.decide_key`. `INSERT … ON CONFLICT (one constraint)`
+still raises on the other one under concurrency, so: insert with a targetless DO NOTHING, then update
+what is claimable, then look at what is left. Every batch is sorted, so that two of them lock in one order.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any
+
+from penstock.ledger.database import Session, Statement, retry_serialization
+from penstock.ledger.dedup import KeyVerdict, decide_key
+from penstock.ledger.dialects import Columns, Dialect
+from penstock.ledger.state import Reason, State
+from penstock.schemas import Contract, Message
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A job at the door. `state` is what it becomes if the ledger does not know it.
+
+    `executing`: claim it (needs a token); `scheduled` or `available`: absorb or accept it; `dead`: record it with
+    its reason. `delay_seconds` moves its due time. `known_only`: its id is older than the ledger's memory, so
+    that a missing row proves nothing, and it must not run.
+    """
+
+    message: Message
+    queue: str
+    state: State
+    reason: Reason | None = None
+    at_most_once: bool = False
+    unique_for: timedelta = timedelta(days=7)
+    delay_seconds: float = 0.0
+    known_only: bool = False
+
+
+class Admitted(Enum):
+    CLAIMED = "claimed"
+    ABSORBED = "absorbed"
+    DUPLICATE = "duplicate"  # known already, or an alias of a job that is
+    CONFLICT = "conflict"  # the same key with another payload: recorded as dead
+    MISMATCH = "mismatch"  # the same id under another type or key: the caller quarantines it
+    TOO_OLD = "too_old"  # see `known_only`: the caller quarantines it
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job that is executing under our token, with the ledger's bytes."""
+
+    id: str
+    type: str
+    version: int
+    queue: str
+    payload: bytes
+    token: int
+    attempts: int = 0
+    due_at: datetime | None = None  # None: it came from the broker, and waited since its id was made
+    key: str | None = None
+    tenant: str | None = None
+    correlation_id: str | None = None
+    traceparent: str | None = None
+    cancel_requested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What became of each offer, by job id, and the claims to run. An alias answers with `first`'s id."""
+
+    outcomes: dict[str, Admitted]
+    claims: list[Claim]
+    first: dict[str, str]
+
+
+def offer(message: Message, contract: Contract, *, state: State) -> Offer:
+    """An offer under a known contract."""
+    return Offer(
+        message=message,
+        queue=contract.queue,
+        state=state,
+        at_most_once=contract.guarantee == "at_most_once",
+        unique_for=contract.unique_for,
+    )
+
+
+@retry_serialization
+def admit(
+    session: Session, offers: Sequence[Offer], *, token: int | None = None, process_id: str | None = None
+) -> Admission:
+    """Take a batch in, durably: when this returns, the ledger owns every job that is not to be quarantined.
+
+    Claims need `token` (random 64 bits, this batch's own) and `process_id`. Asking again with the same token
+    after a lost reply is safe and finds the first claim.
+    """
+    return _Admitting(session, token, process_id).take(offers)
+
+
+def admit_within(session: Session, offers: Sequence[Offer]) -> Admission:
+    """Accept jobs in a transaction that is open already: they become durable with its commit."""
+    return _Admitting(session, None, None).take(offers)
+
+
+class _Admitting:
+    def __init__(self, session: Session, token: int | None, process_id: str | None) -> None:
+        self.session = session
+        self.token = token
+        self.process_id = process_id
+        self.outcomes: dict[str, Admitted] = {}
+        self.claims: list[Claim] = []
+        self.first: dict[str, str] = {}
+        self.keys_won: set[tuple[str, str]] = set()
+
+    def take(self, offers: Sequence[Offer]) -> Admission:
+        batch = {offer.message.id: offer for offer in reversed(offers)}  # one row per id; the first one counts
+        by_id = [batch[job_id] for job_id in sorted(batch)]
+        keyed = [offer for offer in by_id if offer.message.key is not None]
+        # An autocommitted statement spares two round trips; a key and its job must commit together.
+        with self.session.transaction() if keyed else nullcontext(self.session):
+            fresh = [offer for offer in by_id if offer.message.key is None] + self._take_keys(keyed)
+            left = self._insert([offer for offer in fresh if not offer.known_only])
+            left += [offer for offer in fresh if offer.known_only]
+            if left:
+                left = self._claim_waiting(left)
+            if left:
+                self._look_at(left)
+        return Admission(self.outcomes, self.claims, self.first)
+
+    def _insert(self, offers: list[Offer]) -> list[Offer]:
+        """Insert what is new; returns what was known."""
+        if not offers:
+            return []
+        rows = [_job_row(offer) for offer in offers]
+        inserted = {row[0] for row in self.session.run(_INSERT, rows, token=self.token, process_id=self.process_id)}
+        for offer in offers:
+            message = offer.message
+            if message.id not in inserted:
+                continue
+            if offer.state is State.EXECUTING:
+                self.outcomes[message.id] = Admitted.CLAIMED
+                self.claims.append(_claim_of(offer, self._fence()))
+            elif offer.reason is Reason.KEY_CONFLICT:
+                self.outcomes[message.id] = Admitted.CONFLICT
+            else:
+                self.outcomes[message.id] = Admitted.ABSORBED
+        return [offer for offer in offers if offer.message.id not in inserted]
+
+    def _claim_waiting(self, offers: list[Offer]) -> list[Offer]:
+        """Claim rows that wait and are due; returns the rest. The ledger's bytes are run, not the delivery's."""
+        startable = [offer for offer in offers if offer.state is State.EXECUTING]
+        if not startable:
+            return offers
+        rows = [(offer.message.id, offer.message.type, offer.message.key) for offer in startable]
+        claimed = set()
+        for row in self.session.run(_CLAIM, rows, token=self.token, process_id=self.process_id):
+            claim = read_claim(row, self._fence())
+            claimed.add(claim.id)
+            self.outcomes[claim.id] = Admitted.CLAIMED
+            self.claims.append(claim)
+        return [offer for offer in offers if offer.message.id not in claimed]
+
+    def _look_at(self, offers: list[Offer]) -> None:
+        """What is neither new nor claimable: a duplicate, our own claim whose reply was lost, or a forgery."""
+        known = {row.id: row for row in self.session.run(_LOOK, [(offer.message.id,) for offer in offers])}
+        for offer in offers:
+            message = offer.message
+            row = known.get(message.id)
+            if row is None:
+                self.outcomes[message.id] = Admitted.TOO_OLD if offer.known_only else Admitted.DUPLICATE
+            elif row.type != message.type or row.dedup_key != message.key:
+                # A tombstone knows neither type nor key.
+                tombstone = row.state == State.CANCELLED and row.type == ""
+                self.outcomes[message.id] = Admitted.DUPLICATE if tombstone else Admitted.MISMATCH
+                if _key_of(offer) in self.keys_won:  # two processes met the same id under two keys at once
+                    self.session.run(_GIVE_BACK_KEY, [(message.type, message.key, message.id)])
+            elif self.token is not None and row.token == self.token and row.state == State.EXECUTING:
+                self.outcomes[message.id] = Admitted.CLAIMED
+                self.claims.append(read_claim(row, self.token))
+            else:
+                self.outcomes[message.id] = Admitted.DUPLICATE
+
+    def _take_keys(self, offers: list[Offer]) -> list[Offer]:
+        """Reserve dedup keys; returns the offers that go on to their row."""
+        if not offers:
+            return []
+        contenders = {_key_of(offer): offer for offer in reversed(offers)}  # one row per key in a batch
+        rows = [_key_row(contenders[key]) for key in sorted(contenders)]
+        won = self.keys_won = {(row.type, row.key) for row in self.session.run(_TAKE_KEYS, rows)}
+        passing = [offer for key, offer in contenders.items() if key in won]
+        losing = [offer for offer in offers if _key_of(offer) not in won or contenders[_key_of(offer)] is not offer]
+        if losing:
+            passing += self._settle_keys(losing)
+        return sorted(passing, key=lambda offer: offer.message.id)
+
+    def _settle_keys(self, offers: list[Offer]) -> list[Offer]:
+        # A row of its own comes before any key: a replayed job must run though its key has gone to another.
+        known = {row.id for row in self.session.run(_LOOK, [(offer.message.id,) for offer in offers])}
+        keys = sorted({_key_of(offer) for offer in offers})
+        holders = {(row.type, row.key): row for row in self.session.run(_KEY_HOLDERS, keys)}
+        passing = []
+        for offer in offers:
+            message = offer.message
+            holder = holders.get(_key_of(offer))
+            if holder is None or message.id in known:
+                passing.append(offer)
+                continue
+            verdict = decide_key(
+                job_id=message.id,
+                payload_hash=payload_hash(message.body),
+                holder_id=holder.job_id,
+                holder_hash=holder.payload_hash,
+                holder_state=None if holder.state is None else State(holder.state),
+                expired=bool(holder.expired),
+            )
+            if verdict is KeyVerdict.OWN:
+                passing.append(offer)
+            elif verdict is KeyVerdict.FREE:
+                self.session.run(_TAKE_OVER_KEY, [_key_row(offer)])
+                holders[_key_of(offer)] = self.session.run(_KEY_HOLDERS, [_key_of(offer)]).one()
+                passing.append(offer)
+            elif verdict is KeyVerdict.ALIAS:
+                self.session.run(_ADD_ALIAS, [(message.id, holder.job_id)])
+                self.outcomes[message.id] = Admitted.DUPLICATE
+                self.first[message.id] = holder.job_id
+            else:
+                passing.append(_conflicting(offer))
+        return passing
+
+    def _fence(self) -> int:
+        if self.token is None:
+            raise ValueError("an offer in state 'executing' needs a token")
+        return self.token
+
+
+def payload_hash(body: bytes) -> str:
+    """SHA-256 of the payload, byte for byte: what makes two payloads under one key the same."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def read_claim(row: Any, token: int) -> Claim:
+    """A claim from a row that has the columns of `CLAIMED_COLUMNS`."""
+    return Claim(
+        id=row.id,
+        type=row.type,
+        version=row.version,
+        queue=row.queue,
+        payload=bytes(row.payload),
+        token=token,
+        attempts=row.attempts,
+        due_at=_aware(row.due_at),
+        key=row.dedup_key,
+        tenant=row.tenant,
+        correlation_id=row.correlation_id,
+        traceparent=row.traceparent,
+        cancel_requested=row.cancel_requested_at is not None,
+    )
+
+
+def _aware(time: datetime | str) -> datetime:
+    return datetime.fromisoformat(f"{time}+00:00") if isinstance(time, str) else time
+
+
+def _claim_of(offer: Offer, token: int) -> Claim:
+    message = offer.message
+    return Claim(
+        message.id,
+        message.type,
+        message.version,
+        offer.queue,
+        message.body,
+        token,
+        key=message.key,
+        tenant=message.tenant,
+        correlation_id=message.correlation_id,
+        traceparent=message.traceparent,
+    )
+
+
+def _conflicting(offer: Offer) -> Offer:
+    return Offer(
+        offer.message, offer.queue, State.DEAD, Reason.KEY_CONFLICT, offer.at_most_once, known_only=offer.known_only
+    )
+
+
+def _key_of(offer: Offer) -> tuple[str, str]:
+    return offer.message.type, offer.message.key or offer.message.id
+
+
+def _key_row(offer: Offer) -> tuple[Any, ...]:
+    message = offer.message
+    return message.type, message.key, message.id, payload_hash(message.body), offer.unique_for.total_seconds()
+
+
+def _job_row(offer: Offer) -> tuple[Any, ...]:
+    message = offer.message
+    return (
+        message.id,
+        message.type,
+        message.version,
+        offer.queue,
+        offer.state,
+        offer.reason,
+        message.body,
+        offer.at_most_once or None,
+        message.due_at,
+        offer.delay_seconds or None,
+        message.key,
+        message.tenant,
+        message.correlation_id,
+        message.traceparent,
+        message.app_id,
+    )
+
+
+_JOB: Columns = {
+    "id": "uuid",
+    "type": "text",
+    "version": "int",
+    "queue": "text",
+    "state": "text",
+    "reason": "text",
+    "payload": "json",
+    "at_most_once": "bool",
+    "due_at": "time",
+    "delay_seconds": "float",
+    "dedup_key": "text",
+    "tenant": "text",
+    "correlation_id": "text",
+    "traceparent": "text",
+    "app_id": "text",
+}
+
+CLAIMED_COLUMNS = (
+    "CAST(jobs.id AS text) AS id, jobs.type, jobs.version, jobs.queue, jobs.payload, jobs.attempts, jobs.due_at, "
+    "jobs.dedup_key, jobs.tenant, jobs.correlation_id, jobs.traceparent, jobs.cancel_requested_at"
+)
+
+CLAIMING = """
+state = 'executing', token = :token, process_id = CAST(:process_id AS {id}), reason = NULL,
+    dispatched_at = NULL, dispatch_number = jobs.dispatch_number + 1, started_at = {now}
+"""
+
+
+def claiming(dialect: Dialect) -> str:
+    """The SET list that turns a waiting row into ours, as `transitions.claim` does."""
+    return CLAIMING.format(id="uuid" if dialect.name == "postgresql" else "text", now=dialect.now)
+
+
+def _insert(dialect: Dialect) -> str:
+    due = f"COALESCE(input.due_at, {dialect.later('COALESCE(input.delay_seconds, 0)')})"
+    executing = "input.state = 'executing'"
+    process = "CAST(:process_id AS uuid)" if dialect.name == "postgresql" else ":process_id"
+    token = "CAST(:token AS bigint)"  # noqa: S105 - a fencing token
+    return f"""
+        INSERT INTO jobs (id, type, version, queue, state, reason, payload, at_most_once, token, process_id,
+            due_at, created_at, started_at, finished_at, dedup_key, tenant, correlation_id, traceparent, app_id)
+        SELECT input.id, input.type, input.version, input.queue, input.state, input.reason,
+            {dialect.blob("input.payload")}, COALESCE(input.at_most_once, false),
+            CASE WHEN {executing} THEN {token} END, CASE WHEN {executing} THEN {process} END,
+            {due}, {dialect.now},
+            CASE WHEN {executing} THEN {dialect.now} END, CASE WHEN input.state = 'dead' THEN {dialect.now} END,
+            input.dedup_key, input.tenant, input.correlation_id, input.traceparent, input.app_id
+        FROM {dialect.rows("input", _JOB)} WHERE true
+        ON CONFLICT DO NOTHING
+        RETURNING CAST(id AS text)
+    """
+
+
+_INSERT = Statement(_insert, _JOB)
+
+_OFFERED: Columns = {"id": "uuid", "type": "text", "key": "text"}
+
+_CLAIM = Statement(
+    lambda dialect: (
+        f"""
+        UPDATE jobs SET {claiming(dialect)}
+        FROM {dialect.rows("input", _OFFERED)}
+        WHERE jobs.id = input.id AND jobs.type = input.type AND {dialect.same("jobs.dedup_key", "input.key")}
+            AND jobs.state IN ('scheduled', 'available', 'retryable') AND jobs.due_at <= {dialect.now}
+            AND NOT jobs.suspect
+        RETURNING {CLAIMED_COLUMNS}
+    """
+    ),
+    _OFFERED,
+)
+
+_ID: Columns = {"id": "uuid"}
+
+_LOOK = Statement(
+    lambda dialect: (
+        f"""
+        SELECT {CLAIMED_COLUMNS}, jobs.state, jobs.token
+        FROM jobs JOIN {dialect.rows("input", _ID)} ON jobs.id = input.id
+    """
+    ),
+    _ID,
+)
+
+_KEYS: Columns = {"type": "text", "key": "text", "job_id": "uuid", "payload_hash": "text", "unique_seconds": "float"}
+
+
+# A job that is known already takes no new key: a redelivery must not bring an expired one back to life.
+_TAKE_KEYS = Statement(
+    lambda dialect: (
+        f"""
+        INSERT INTO dedup_keys (type, key, job_id, payload_hash, expires_at)
+        SELECT input.type, input.key, input.job_id, input.payload_hash, {dialect.later("input.unique_seconds")}
+        FROM {dialect.rows("input", _KEYS)}
+        WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.id = input.job_id)
+        ON CONFLICT DO NOTHING
+        RETURNING type, key
+    """
+    ),
+    _KEYS,
+)
+
+_TAKE_OVER_KEY = Statement(
+    lambda dialect: (
+        f"""
+        UPDATE dedup_keys
+        SET job_id = input.job_id, payload_hash = input.payload_hash,
+            expires_at = {dialect.later("input.unique_seconds")}
+        FROM {dialect.rows("input", _KEYS)}
+        WHERE dedup_keys.type = input.type AND dedup_keys.key = input.key
+    """
+    ),
+    _KEYS,
+)
+
+_OWNED: Columns = {"type": "text", "key": "text", "job_id": "uuid"}
+
+_GIVE_BACK_KEY = Statement(
+    lambda dialect: (
+        f"""
+        DELETE FROM dedup_keys WHERE (type, key, job_id) IN (
+            SELECT input.type, input.key, input.job_id FROM {dialect.rows("input", _OWNED)}
+        )
+    """
+    ),
+    _OWNED,
+)
+
+_NAMES: Columns = {"type": "text", "key": "text"}
+
+_KEY_HOLDERS = Statement(
+    lambda dialect: (
+        f"""
+        SELECT dedup_keys.type, dedup_keys.key, CAST(dedup_keys.job_id AS text) AS job_id, dedup_keys.payload_hash,
+            dedup_keys.expires_at <= {dialect.now} AS expired,
+            (SELECT jobs.state FROM jobs WHERE jobs.id = dedup_keys.job_id) AS state
+        FROM dedup_keys JOIN {dialect.rows("input", _NAMES)}
+            ON dedup_keys.type = input.type AND dedup_keys.key = input.key
+        ORDER BY dedup_keys.type, dedup_keys.key
+        {dialect.for_update and "FOR UPDATE OF dedup_keys"}
+    """
+    ),
+    _NAMES,
+)
+
+_ALIASES: Columns = {"id": "uuid", "job_id": "uuid"}
+
+_ADD_ALIAS = Statement(
+    lambda dialect: (
+        f"""
+        INSERT INTO aliases (id, job_id, created_at)
+        SELECT input.id, input.job_id, {dialect.now} FROM {dialect.rows("input", _ALIASES)} WHERE true
+        ON CONFLICT DO NOTHING
+    """
+    ),
+    _ALIASES,
+)

@@ -1,0 +1,237 @@
+"""Connections to the ledger's database, their timeouts, and what to do when it answers with an error."""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, Self
+
+from sqlalchemy import Connection, CursorResult, Engine, TextClause, create_engine, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import NullPool, QueuePool
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from penstock.ledger.dialects import Columns, Dialect, Postgres, SQLite
+
+LOCK_TIMEOUT_SECONDS = 5
+STATEMENT_TIMEOUT_SECONDS = 30
+IDLE_IN_TRANSACTION_SECONDS = 15
+SQLITE_BUSY_SECONDS = 30
+SERIALIZATION_FAILURES = ("40001", "40P01")  # somebody else won: the same statement again will do
+
+Purpose = Literal["engine", "handlers"]
+
+
+class LedgerUnavailable(ConnectionError):
+    """The ledger's database cannot be reached; the text names it, without its password, and the remedy."""
+
+
+class LedgerConfigurationError(ValueError):
+    """`PENSTOCK_DATABASE_URL` cannot be used."""
+
+
+class Ledger:
+    """The address of the durable truth, and sessions on it. Cheap to make; connects when it must.
+
+    `url` is SQLAlchemy's: `postgresql+psycopg://…` (or plain `postgresql://…`) or `sqlite:///file`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = _checked(url)
+        self.dialect: Dialect = SQLite() if self.url.drivername.startswith("sqlite") else Postgres()
+
+    def __str__(self) -> str:
+        return str(self.url.render_as_string(hide_password=True))
+
+    def session(self) -> "Session":
+        """A session of its own for one thread of the engine; raises `LedgerUnavailable`."""
+        engine = self.engine(purpose="engine")
+        try:
+            return Session(engine.connect(), self.dialect)
+        except DBAPIError as error:
+            raise LedgerUnavailable(
+                f"cannot connect to the ledger at {self}: {error.orig}. "
+                "Check PENSTOCK_DATABASE_URL and that the database is up."
+            ) from error
+
+    def engine(self, *, purpose: Purpose, pool_size: int = 1) -> Engine:
+        """An SQLAlchemy engine: one connection in autocommit for the engine, a pool for handlers."""
+        if self.dialect.name == "sqlite":
+            return _sqlite_engine(self.url, purpose=purpose, pool_size=pool_size)
+        return _postgres_engine(self.url, purpose=purpose, pool_size=pool_size)
+
+
+class Session:
+    """One connection in autocommit; `transaction()` where several statements belong together.
+
+    Not thread-safe: each thread of the engine has its own.
+    """
+
+    def __init__(self, connection: Connection, dialect: Dialect, *, in_transaction: bool = False) -> None:
+        self.connection = connection
+        self.dialect = dialect
+        self._in_transaction = in_transaction
+
+    @classmethod
+    def within(cls, connection: Connection) -> Self:
+        """A session inside a transaction that somebody else began and will commit."""
+        dialect: Dialect = SQLite() if connection.dialect.name == "sqlite" else Postgres()
+        return cls(connection, dialect, in_transaction=True)
+
+    def run(
+        self, statement: "Statement", rows: Sequence[Sequence[Any]] | None = None, **params: Any
+    ) -> CursorResult[Any]:
+        """Execute a statement of this room, with a batch of input rows where it takes one."""
+        if rows is not None:
+            params |= self.dialect.bind("input", statement.columns, rows)
+        return self.connection.execute(statement.text(self.dialect), params)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Self]:
+        """Commit on leaving, roll back on an error; nested use joins the outer one."""
+        if self._in_transaction:
+            yield self
+            return
+        self.connection.exec_driver_sql(self.dialect.begin)
+        self._in_transaction = True
+        try:
+            yield self
+        except BaseException:
+            self._in_transaction = False
+            if not self.connection.invalidated:
+                self.connection.exec_driver_sql("ROLLBACK")
+            raise
+        else:
+            self._in_transaction = False
+            self.connection.exec_driver_sql("COMMIT")
+
+    def close(self) -> None:
+        engine = self.connection.engine
+        self.connection.close()
+        engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Statement:
+    """SQL text written once for both dialects; compiled once for each.
+
+    `write` gets the dialect and returns the text; `columns` are those of the batch of rows it takes,
+    which it reads from `dialect.rows("input", columns)`.
+    """
+
+    def __init__(self, write: Callable[[Dialect], str], columns: Columns | None = None) -> None:
+        self.columns: Columns = columns or {}
+        self._write = write
+        self.text = functools.cache(self._text)
+
+    def _text(self, dialect: Dialect) -> TextClause:
+        return text(self._write(dialect))
+
+
+def is_disconnect(error: BaseException) -> bool:
+    """Whether the session is gone, as opposed to a statement refused."""
+    if isinstance(error, LedgerUnavailable):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    # 57P01–57P05: the server shuts down or was told to end us; 08…: the connection itself; 53300: too many.
+    state = sqlstate(error)
+    return error.connection_invalidated or state.startswith(("57P", "08", "53"))
+
+
+def sqlstate(error: DBAPIError) -> str:
+    return str(getattr(error.orig, "sqlstate", None) or "")
+
+
+def is_bad_data(error: BaseException) -> bool:
+    """Whether the database refused a value (class 22) or a row (class 23): somebody in the batch is guilty."""
+    return isinstance(error, DBAPIError) and sqlstate(error)[:2] in ("22", "23")
+
+
+retry_serialization = retry(
+    retry=retry_if_exception(lambda error: isinstance(error, DBAPIError) and sqlstate(error) in SERIALIZATION_FAILURES),
+    wait=wait_random_exponential(multiplier=0.01, max=0.5),
+    stop=stop_after_attempt(10),
+    reraise=True,
+)
+
+
+def _checked(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise LedgerConfigurationError(
+            "PENSTOCK_DATABASE_URL is not a URL: use postgresql://user:password@host/database or sqlite:///file.db"
+        ) from None
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername not in ("postgresql+psycopg", "sqlite", "sqlite+pysqlite"):
+        raise LedgerConfigurationError(
+            f"PENSTOCK_DATABASE_URL names the driver {parsed.drivername!r}: use postgresql:// or sqlite://"
+        )
+    if parsed.drivername.startswith("sqlite") and parsed.database in (None, "", ":memory:"):
+        raise LedgerConfigurationError("PENSTOCK_DATABASE_URL must name a file: a ledger in memory would not survive")
+    return parsed
+
+
+def _postgres_engine(url: URL, *, purpose: Purpose, pool_size: int) -> Engine:
+    settings = {
+        "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
+        "statement_timeout": f"{STATEMENT_TIMEOUT_SECONDS}s",
+        "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_SECONDS}s",
+    }
+    if purpose == "engine":
+        # On fresh statistics the planner takes a sequential scan for a join with a batch of rows, and keeps it
+        # in the prepared plan while the table grows. Every hot statement has an index.
+        settings |= {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off"}
+    options = " ".join(f"-c {name}={value}" for name, value in settings.items())
+    arguments = {
+        "application_name": f"penstock-{purpose}",
+        "options": options,
+        "connect_timeout": 5,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 20_000,
+    }
+    if purpose == "engine":
+        return create_engine(url, poolclass=NullPool, connect_args=arguments, isolation_level="AUTOCOMMIT")
+    return create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=pool_size,
+        max_overflow=0,
+        connect_args=arguments,
+        isolation_level="READ COMMITTED",
+    )
+
+
+def _sqlite_engine(url: URL, *, purpose: Purpose, pool_size: int) -> Engine:
+    arguments = {"timeout": SQLITE_BUSY_SECONDS, "check_same_thread": False}
+    if purpose == "engine":
+        engine = create_engine(url, poolclass=NullPool, connect_args=arguments, isolation_level="AUTOCOMMIT")
+    else:
+        engine = create_engine(url, poolclass=QueuePool, pool_size=pool_size, max_overflow=0, connect_args=arguments)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    if purpose == "handlers":
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            # SQLAlchemy begins at the first statement: a slow handler holds the write lock no longer than it must.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine

@@ -1,0 +1,135 @@
+"""Everything in which Postgres and SQLite differ, so that each statement is written once.
+
+A batch of rows travels as one parameter per column on Postgres (text joined by a separator and split on
+the server: arrays cost the client twice as much CPU) and as one JSON document on SQLite. Neither
+separator can occur in what we send: JSON escapes control characters and `Message` refuses them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import pydantic_core
+
+ColumnType = Literal["uuid", "text", "int", "bigint", "float", "bool", "time", "json"]
+Columns = Mapping[str, ColumnType]
+
+_SEPARATOR = "\x1f"
+_NULL = "\x1e"
+_POSTGRES_ARRAYS = {
+    "uuid": "uuid[]",
+    "text": "text[]",
+    "int": "integer[]",
+    "bigint": "bigint[]",
+    "float": "double precision[]",
+    "bool": "boolean[]",
+    "time": "timestamptz[]",
+    "json": "text[]",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Postgres:
+    """Fragments of SQL for Postgres 13 and later."""
+
+    name: str = "postgresql"
+    now: str = "now()"
+    begin: str = "BEGIN"
+    skip_locked: str = "FOR UPDATE SKIP LOCKED"
+    for_update: str = "FOR UPDATE"
+    materialized: str = "MATERIALIZED"
+
+    def later(self, seconds: str) -> str:
+        """The time that lies `seconds`, an SQL expression, after now."""
+        return f"now() + ({seconds}) * interval '1 second'"
+
+    def seconds_since(self, time: str) -> str:
+        return f"CAST(EXTRACT(EPOCH FROM now() - {time}) AS double precision)"
+
+    def same(self, left: str, right: str) -> str:
+        """Equality under which NULL equals NULL."""
+        return f"{left} IS NOT DISTINCT FROM {right}"
+
+    def blob(self, text: str) -> str:
+        """Text from a `json` column as bytes."""
+        return f"convert_to({text}, 'UTF8')"
+
+    def rows(self, alias: str, columns: Columns) -> str:
+        """A FROM item that yields the rows bound by `bind`."""
+        arrays = ", ".join(
+            f"CAST(string_to_array(:{alias}_{name}, chr(31), chr(30)) AS {_POSTGRES_ARRAYS[kind]})"
+            for name, kind in columns.items()
+        )
+        return f"unnest({arrays}) AS {alias}({', '.join(columns)})"
+
+    def bind(self, alias: str, columns: Columns, rows: Sequence[Sequence[Any]]) -> dict[str, str | None]:
+        """Parameters for `rows`; a column that is NULL throughout costs next to nothing."""
+        bound = {}
+        for (name, kind), values in zip(columns.items(), zip(*rows, strict=True), strict=True):
+            bound[f"{alias}_{name}"] = _join(kind, values)
+        return bound
+
+
+@dataclass(frozen=True, slots=True)
+class SQLite:
+    """Fragments of SQL for SQLite 3.37 and later. The write lock of the transaction stands in for row locks."""
+
+    name: str = "sqlite"
+    now: str = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
+    # A deferred transaction that reads first and writes later fails when another process wrote in between.
+    begin: str = "BEGIN IMMEDIATE"
+    skip_locked: str = ""
+    for_update: str = ""
+    materialized: str = ""
+
+    def later(self, seconds: str) -> str:
+        return f"strftime('%Y-%m-%d %H:%M:%f', 'now', ({seconds}) || ' seconds')"
+
+    def seconds_since(self, time: str) -> str:
+        return f"((julianday('now') - julianday({time})) * 86400.0)"
+
+    def same(self, left: str, right: str) -> str:
+        return f"{left} IS {right}"
+
+    def blob(self, text: str) -> str:
+        return f"CAST({text} AS BLOB)"
+
+    def rows(self, alias: str, columns: Columns) -> str:
+        fields = ", ".join(f"json_extract(value, '$[{index}]') AS {name}" for index, name in enumerate(columns))
+        return f"(SELECT {fields} FROM json_each(:{alias})) AS {alias}"
+
+    def bind(self, alias: str, columns: Columns, rows: Sequence[Sequence[Any]]) -> dict[str, str]:
+        kinds = list(columns.values())
+        plain = [[_plain(kind, value) for kind, value in zip(kinds, row, strict=True)] for row in rows]
+        return {alias: pydantic_core.to_json(plain).decode()}
+
+
+Dialect = Postgres | SQLite
+
+
+def _join(kind: ColumnType, values: Sequence[Any]) -> str | None:
+    if all(value is None for value in values):
+        return None
+    if kind in ("text", "uuid"):
+        return _SEPARATOR.join([_NULL if value is None else value for value in values])
+    if kind == "json":
+        return _SEPARATOR.join([_NULL if value is None else value.decode() for value in values])
+    if kind == "time":
+        return _SEPARATOR.join([_NULL if value is None else value.isoformat() for value in values])
+    return _SEPARATOR.join([_NULL if value is None else str(value) for value in values])
+
+
+def _plain(kind: ColumnType, value: Any) -> Any:
+    if value is None:
+        return None
+    if kind == "json":
+        return value.decode()
+    if kind == "time":
+        return sqlite_time(value)
+    return value
+
+
+def sqlite_time(time: datetime) -> str:
+    """The form in which SQLite holds and compares times."""
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")

@@ -1,0 +1,149 @@
+"""Due rows on their way to the broker. Follows `transitions.mark_dispatched` and `transitions.suspect_lost`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from penstock.ledger.database import Session, Statement
+from penstock.ledger.dialects import Columns, Dialect
+from penstock.schemas import Message
+
+# A dispatched row that nobody claims is published again after this long, then after twice as long, and so on.
+REDISPATCH_SECONDS = 60
+REDISPATCH_DOUBLINGS_MAX = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A due row as it was seen: a mark lands only while state and number are still these."""
+
+    message: Message
+    queue: str
+    state: str
+    dispatch_number: int
+
+
+def select_due(session: Session, *, queue: str, limit: int) -> list[Due]:
+    """Up to `limit` due rows that are not on their way, the longest due first. Holds no lock."""
+    return [_due(row) for row in session.run(_SELECT, queue=queue, limit=limit)]
+
+
+def mark_dispatched(session: Session, sent: Sequence[Due]) -> int:
+    """The broker has confirmed these; returns how many had not moved on meanwhile."""
+    rows = sorted((due.message.id, due.state, due.dispatch_number) for due in sent)
+    return session.run(_MARK, rows).rowcount if rows else 0
+
+
+def count_dispatched(session: Session, queue: str) -> int:
+    """How many rows of the queue are dispatched and not claimed yet."""
+    return int(session.run(_COUNT, queue=queue).scalar_one())
+
+
+def due_queues(session: Session) -> list[tuple[str, int, float]]:
+    """(queue, due rows not on their way, seconds since the oldest became due) of every queue that has some."""
+    return [(row.queue, row.jobs, float(row.age)) for row in session.run(_QUEUES)]
+
+
+def dispatched_queues(session: Session) -> list[str]:
+    """Queues with rows that are dispatched and not claimed yet."""
+    return [row.queue for row in session.run(_DISPATCHED_QUEUES)]
+
+
+def suspect_lost(session: Session, *, queue: str, older_seconds: float) -> int:
+    """The queue was seen empty: what was dispatched longer ago than this is not in it. Returns how many rows."""
+    return session.run(_SUSPECT_LOST, queue=queue, older=older_seconds).rowcount
+
+
+def suspect_overdue(session: Session) -> int:
+    """The fallback at growing intervals, for what no other sign finds. Returns how many rows."""
+    return session.run(_SUSPECT_OVERDUE).rowcount
+
+
+def unmark_all(session: Session) -> int:
+    """The broker was lost: every dispatched row is dispatched again. Returns how many rows."""
+    return session.run(_UNMARK_ALL).rowcount
+
+
+def _due(row: object) -> Due:
+    it: Any = row
+    message = Message(
+        id=it.id,
+        type=it.type,
+        version=it.version,
+        body=bytes(it.payload),
+        key=it.dedup_key,
+        tenant=it.tenant,
+        correlation_id=it.correlation_id,
+        traceparent=it.traceparent,
+        app_id=it.app_id,
+    )
+    return Due(message, it.queue, it.state, it.dispatch_number)
+
+
+_WAITING = "jobs.state IN ('scheduled', 'available', 'retryable')"
+
+_SELECT = Statement(
+    lambda dialect: (
+        f"""
+        SELECT CAST(id AS text) AS id, type, version, queue, payload, state, dispatch_number, dedup_key, tenant,
+            correlation_id, traceparent, app_id
+        FROM jobs
+        WHERE queue = :queue AND {_WAITING} AND dispatched_at IS NULL AND due_at <= {dialect.now} AND NOT suspect
+        ORDER BY due_at LIMIT :limit
+    """
+    )
+)
+
+_SEEN: Columns = {"id": "uuid", "state": "text", "dispatch_number": "int"}
+
+_MARK = Statement(
+    lambda dialect: (
+        f"""
+        UPDATE jobs SET dispatched_at = {dialect.now}, dispatch_number = jobs.dispatch_number + 1
+        FROM {dialect.rows("input", _SEEN)}
+        WHERE jobs.id = input.id AND jobs.state = input.state AND jobs.dispatch_number = input.dispatch_number
+    """
+    ),
+    _SEEN,
+)
+
+_ON_THEIR_WAY = f"{_WAITING} AND jobs.dispatched_at IS NOT NULL"
+
+_COUNT = Statement(lambda _: f"SELECT COUNT(*) FROM jobs WHERE queue = :queue AND {_ON_THEIR_WAY}")
+
+_QUEUES = Statement(
+    lambda dialect: (
+        f"""
+        SELECT queue, COUNT(*) AS jobs, MAX({dialect.seconds_since("due_at")}) AS age FROM jobs
+        WHERE {_WAITING} AND dispatched_at IS NULL AND due_at <= {dialect.now} AND NOT suspect
+        GROUP BY queue ORDER BY queue
+    """
+    )
+)
+
+_DISPATCHED_QUEUES = Statement(lambda _: f"SELECT DISTINCT queue FROM jobs WHERE {_ON_THEIR_WAY}")
+
+_SUSPECT_LOST = Statement(
+    lambda dialect: (
+        f"""
+        UPDATE jobs SET dispatched_at = NULL
+        WHERE queue = :queue AND {_ON_THEIR_WAY} AND dispatched_at < {dialect.later("-:older")}
+    """
+    )
+)
+
+
+def _overdue(dialect: Dialect) -> str:
+    # The number moves by one with every mark and every claim, so it grows at least as fast as the tries.
+    most = REDISPATCH_DOUBLINGS_MAX
+    doublings = f"CASE WHEN dispatch_number > {most} THEN {most} ELSE dispatch_number END"
+    return f"""
+        UPDATE jobs SET dispatched_at = NULL
+        WHERE {_ON_THEIR_WAY}
+            AND {dialect.seconds_since("dispatched_at")} > {REDISPATCH_SECONDS} * (1 << ({doublings}))
+    """
+
+
+_SUSPECT_OVERDUE = Statement(_overdue)
+
+_UNMARK_ALL = Statement(lambda _: f"UPDATE jobs SET dispatched_at = NULL WHERE {_ON_THEIR_WAY}")

@@ -1,0 +1,146 @@
+"""Jobs as people see them: list, show, cancel, hurry, count. Follows `transitions.cancel` and `transitions.hurry`."""
+
+from typing import Any
+
+from sqlalchemy import func as sql
+from sqlalchemy import select
+
+from penstock.ledger.audit import record
+from penstock.ledger.clock import now
+from penstock.ledger.database import Session, Statement, retry_serialization
+from penstock.ledger.tables import aliases, attempts, effects, jobs
+
+_SUMMARY = [column for column in jobs.c if column.name not in ("payload", "result", "traceparent", "token")]
+
+
+def list_jobs(
+    session: Session,
+    *,
+    state: str | None = None,
+    type: str | None = None,  # noqa: A002 - the field's word
+    queue: str | None = None,
+    fingerprint: str | None = None,
+    before: str | None = None,
+    limit: int = 100,
+) -> list[dict[str, Any]]:
+    """The newest first, without payloads; `before` is the id to go on from."""
+    query = select(*_SUMMARY).order_by(jobs.c.id.desc()).limit(limit)
+    for column, value in (("state", state), ("type", type), ("queue", queue), ("fingerprint", fingerprint)):
+        if value is not None:
+            query = query.where(jobs.c[column] == value)
+    if before is not None:
+        query = query.where(jobs.c.id < before)
+    return [dict(row) for row in session.connection.execute(query).mappings()]
+
+
+def show_job(session: Session, job_id: str) -> dict[str, Any] | None:
+    """Everything about one job, by its own id or an alias: the row, its failed attempts, its effects."""
+    found = session.connection.execute(select(jobs).where(jobs.c.id == job_id)).mappings().first()
+    alias_of = None
+    if found is None:
+        alias_of = session.connection.execute(select(aliases.c.job_id).where(aliases.c.id == job_id)).scalar()
+        if alias_of is None:
+            return None
+        found = session.connection.execute(select(jobs).where(jobs.c.id == alias_of)).mappings().first()
+        if found is None:
+            return None
+    history = select(attempts).where(attempts.c.job_id == found["id"]).order_by(attempts.c.id)
+    steps = select(effects).where(effects.c.job_id == found["id"]).order_by(effects.c.intended_at)
+    return {
+        **found,
+        "alias": job_id if alias_of is not None else None,
+        "history": [dict(row) for row in session.connection.execute(history).mappings()],
+        "effects": [dict(row) for row in session.connection.execute(steps).mappings()],
+    }
+
+
+@retry_serialization
+def cancel_job(session: Session, job_id: str, *, actor: str) -> str:
+    """Cancel a job; returns what became of it: `cancelled`, `requested`, or the end state that it is in already.
+
+    An id that was never seen leaves a tombstone, which cancels the job when it arrives.
+    """
+    with session.transaction():
+        record(session, actor=actor, action="cancel", target=job_id)
+        if session.run(_CANCEL_WAITING, id=job_id).rowcount or session.run(_TOMBSTONE, id=job_id).rowcount:
+            return "cancelled"
+        if session.run(_REQUEST_CANCEL, id=job_id).rowcount:
+            return "requested"
+        state = session.connection.execute(select(jobs.c.state).where(jobs.c.id == job_id)).scalar()
+        return str(state)
+
+
+@retry_serialization
+def hurry_job(session: Session, job_id: str, *, actor: str) -> bool:
+    """A job that waits for its time becomes due now; false if it does not wait."""
+    with session.transaction():
+        record(session, actor=actor, action="retry now", target=job_id)
+        return session.run(_HURRY, id=job_id).rowcount == 1
+
+
+def count_states(session: Session) -> dict[str, int]:
+    """Jobs by state: their sum is what was accepted."""
+    query = select(jobs.c.state, sql.count().label("jobs")).group_by(jobs.c.state)
+    return {row.state: row.jobs for row in session.connection.execute(query)}
+
+
+def cancel_requested(session: Session, claims: list[tuple[str, int]]) -> set[str]:
+    """Which of these jobs somebody wants cancelled; `claims` are (id, token)."""
+    return {row.id for row in session.run(_REQUESTED, [(job_id,) for job_id, _ in claims])} if claims else set()
+
+
+def oldest_due_seconds(session: Session) -> float:
+    """For how long the oldest due job has been waiting to be dispatched or claimed; 0 if none is."""
+    query = select(sql.min(jobs.c.due_at)).where(
+        jobs.c.state.in_(["scheduled", "available", "retryable"]), jobs.c.due_at <= now(session.dialect)
+    )
+    oldest = session.connection.execute(query).scalar()
+    if oldest is None:
+        return 0.0
+    current = session.connection.execute(select(now(session.dialect))).scalar_one()
+    return float(max(0.0, (current - oldest).total_seconds()))
+
+
+_CANCEL_WAITING = Statement(
+    lambda dialect: (
+        f"""
+        UPDATE jobs SET state = 'cancelled', reason = 'cancelled', finished_at = {dialect.now}
+        WHERE id = :id AND state IN ('scheduled', 'available', 'retryable')
+    """
+    )
+)
+
+_TOMBSTONE = Statement(
+    lambda dialect: (
+        f"""
+        INSERT INTO jobs (id, type, version, queue, state, reason, payload, due_at, created_at, finished_at)
+        VALUES (:id, '', 0, '', 'cancelled', 'cancelled', {dialect.blob("'{}'")}, {dialect.now}, {dialect.now},
+            {dialect.now})
+        ON CONFLICT DO NOTHING
+    """
+    )
+)
+
+_REQUEST_CANCEL = Statement(
+    lambda dialect: f"UPDATE jobs SET cancel_requested_at = {dialect.now} WHERE id = :id AND state = 'executing'"
+)
+
+_HURRY = Statement(
+    lambda dialect: (
+        f"""
+        UPDATE jobs SET state = 'available', due_at = {dialect.now}, dispatched_at = NULL,
+            dispatch_number = dispatch_number + 1
+        WHERE id = :id AND state IN ('scheduled', 'available', 'retryable')
+    """
+    )
+)
+
+_REQUESTED = Statement(
+    lambda dialect: (
+        f"""
+        SELECT CAST(jobs.id AS text) AS id FROM jobs JOIN {dialect.rows("input", {"id": "uuid"})} ON jobs.id = input.id
+        WHERE jobs.cancel_requested_at IS NOT NULL AND jobs.state = 'executing'
+    """
+    ),
+    {"id": "uuid"},
+)

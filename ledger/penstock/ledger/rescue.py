@@ -1,0 +1,134 @@
+"""Jobs whose process is gone are freed: by the supervisor, who knows more, or by any rescuer, who knows less.
+
+The statements follow `transitions.crash` and `transitions.lose`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from penstock.ledger.database import Session, Statement, retry_serialization
+from penstock.ledger.dialects import Columns, Dialect
+from penstock.ledger.settlement import Failure, record_failures
+from penstock.ledger.transitions import CRASHES_MAX, LOSSES_MAX, Death
+
+
+@dataclass(frozen=True, slots=True)
+class Rescued:
+    """One freed job and where it went: `available`, `dead` or `cancelled`."""
+
+    job_id: str
+    queue: str
+    type: str
+    state: str
+    suspect: bool
+
+
+@retry_serialization
+def rescue_crashed(
+    session: Session, *, process_id: str, running: Sequence[str], death: Death, alone: bool, how: str
+) -> list[Rescued]:
+    """The process died. `running` are the ids in its shared memory: suspects; the rest was only claimed.
+
+    `how` says it for people: "SIGSEGV", "exit status 3".
+    """
+    with session.transaction():
+        blamed = list(
+            _rescued(
+                session.run(
+                    _CRASH,
+                    [(job_id,) for job_id in sorted(running)],
+                    process_id=process_id,
+                    alone=alone,
+                    convicts=death is Death.OWN_DOING,
+                )
+                if running
+                else []
+            )
+        )
+        failure = Failure(
+            "crash", error_class=how, message=f"the worker process died: {how}", fingerprint=f"crash:{how}"
+        )
+        _record(session, blamed, failure, process_id)
+        released = list(_rescued(session.run(_RELEASE, process_id=process_id)))
+    return blamed + released
+
+
+@retry_serialization
+def rescue_lost(session: Session, *, process_id: str) -> list[Rescued]:
+    """The process vanished with its host, or its heartbeat lapsed: nobody is blamed, each job counts a loss."""
+    with session.transaction():
+        lost = list(_rescued(session.run(_LOSE, process_id=process_id)))
+        _record(session, lost, Failure("lost", message="the worker process vanished"), process_id)
+    return lost
+
+
+def _record(session: Session, rescued: list[Rescued], failure: Failure, process_id: str) -> None:
+    record_failures(session, [(job.job_id, 0, failure, process_id) for job in rescued])
+
+
+def _rescued(rows: object) -> list[Rescued]:
+    return [Rescued(row.id, row.queue, row.type, row.state, bool(row.suspect)) for row in rows]  # type: ignore[attr-defined]
+
+
+_ID: Columns = {"id": "uuid"}
+_GONE = "jobs.state = 'executing' AND jobs.process_id = :process_id"
+_RETURNING = "RETURNING CAST(jobs.id AS text) AS id, jobs.queue, jobs.type, jobs.state, jobs.suspect"
+
+
+def _freeing(dialect: Dialect, *, dead: str, reason: str) -> str:
+    """The SET list common to all: dead under the condition `dead`, else available at once, or cancelled if asked."""
+    asked = "jobs.cancel_requested_at IS NOT NULL"
+    return f"""
+        state = CASE WHEN {dead} THEN 'dead' WHEN {asked} THEN 'cancelled' ELSE 'available' END,
+        reason = CASE WHEN {dead} THEN {reason} WHEN {asked} THEN 'cancelled' ELSE NULL END,
+        token = CASE WHEN {dead} THEN jobs.token END,
+        due_at = {dialect.now},
+        dispatched_at = NULL,
+        finished_at = CASE WHEN {dead} OR {asked} THEN {dialect.now} END
+    """
+
+
+_CONVICTED = f"(:alone AND (:convicts OR jobs.crashes + 1 >= {CRASHES_MAX}))"
+
+_CRASH = Statement(
+    lambda dialect: (
+        f"""
+        UPDATE jobs SET
+            {
+            _freeing(
+                dialect,
+                dead=f"(jobs.at_most_once OR {_CONVICTED})",
+                reason="CASE WHEN jobs.at_most_once THEN 'outcome_unknown' ELSE 'crash' END",
+            )
+        },
+            suspect = NOT jobs.at_most_once,
+            crashes = jobs.crashes + CASE WHEN :alone AND NOT jobs.at_most_once THEN 1 ELSE 0 END,
+            attempts = jobs.attempts + CASE WHEN NOT jobs.at_most_once AND {_CONVICTED} THEN 1 ELSE 0 END
+        FROM {dialect.rows("input", _ID)}
+        WHERE jobs.id = input.id AND {_GONE}
+        {_RETURNING}
+    """
+    ),
+    _ID,
+)
+
+_RELEASE = Statement(
+    lambda dialect: (
+        f"""
+        UPDATE jobs SET {_freeing(dialect, dead="false", reason="NULL")} WHERE {_GONE} {_RETURNING}
+    """
+    )
+)
+
+_LOSE = Statement(
+    lambda dialect: (
+        f"""
+        UPDATE jobs SET
+            {_freeing(dialect, dead="jobs.at_most_once", reason="'outcome_unknown'")},
+            suspect = jobs.suspect OR (NOT jobs.at_most_once AND jobs.losses + 1 >= {LOSSES_MAX}),
+            losses = jobs.losses + CASE WHEN jobs.at_most_once THEN 0 ELSE 1 END
+        WHERE {_GONE}
+        {_RETURNING}
+    """
+    )
+)

@@ -1,0 +1,218 @@
+"""Outcomes become end states, or rows that wait again: one statement per batch, fenced by the token.
+
+The statements follow `complete`, `fail`, `bury`, `snooze`, `release`, `interrupt` and `trouble` of
+`transitions`. An attempt is counted here, never by the claim.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from penstock.ledger.admission import Offer, admit_within
+from penstock.ledger.database import Session, Statement, retry_serialization
+from penstock.ledger.dialects import Columns
+from penstock.ledger.state import Reason, State
+from penstock.ledger.transitions import TROUBLES_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What went wrong in an attempt, as it may be shown: redacted, without the payload's values."""
+
+    kind: str  # failed, timeout, crash, lost, outcome_unknown, infrastructure
+    error_class: str = ""
+    message: str = ""
+    traceback: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a claim.
+
+    `state` is where the job goes, `counts` whether an attempt was used up, `delay_seconds` when it is due again.
+    `follow_ups` are accepted together with the outcome, or not at all.
+    """
+
+    job_id: str
+    token: int
+    state: State
+    reason: Reason | None = None
+    counts: bool = True
+    delay_seconds: float = 0.0
+    result: bytes | None = None
+    failure: Failure | None = None
+    trouble: bool = False
+    follow_ups: tuple[Offer, ...] = ()
+
+    @property
+    def is_plain(self) -> bool:
+        """Completed and nothing else: nearly all of them, on the hot path."""
+        return self.state is State.COMPLETED and self.result is None and not self.follow_ups
+
+
+@retry_serialization
+def settle(session: Session, outcomes: Sequence[Outcome], *, process_id: str | None = None) -> set[str]:
+    """Write a batch of outcomes; returns the ids that were fenced: somebody else owns those jobs now."""
+    plain = sorted((outcome.job_id, outcome.token) for outcome in outcomes if outcome.is_plain)
+    others = sorted((outcome for outcome in outcomes if not outcome.is_plain), key=lambda outcome: outcome.job_id)
+    if not others:
+        return _complete(session, plain)
+    with session.transaction():
+        fenced = _complete(session, plain) if plain else set()
+        return fenced | _settle_others(session, others, process_id)
+
+
+def _complete(session: Session, claims: list[tuple[str, int]]) -> set[str]:
+    result = session.run(_COMPLETE, claims)
+    if result.rowcount == len(claims):
+        return set()
+    settled = {row[0] for row in session.run(_SETTLED, claims)}
+    return {job_id for job_id, _ in claims if job_id not in settled}
+
+
+def _settle_others(session: Session, outcomes: list[Outcome], process_id: str | None) -> set[str]:
+    rows = [_row(outcome) for outcome in outcomes]
+    attempts = {row.id: row.attempts for row in session.run(_SETTLE, rows)}
+    landed = [outcome for outcome in outcomes if outcome.job_id in attempts]
+    record_failures(
+        session,
+        [
+            (outcome.job_id, attempts[outcome.job_id], outcome.failure, process_id)
+            for outcome in landed
+            if outcome.failure is not None
+        ],
+    )
+    follow_ups = [offer for outcome in landed for offer in outcome.follow_ups]
+    if follow_ups:
+        admit_within(session, follow_ups)
+    return {outcome.job_id for outcome in outcomes if outcome.job_id not in attempts}
+
+
+def record_failures(session: Session, failures: Sequence[tuple[str, int, Failure, str | None]]) -> None:
+    """Add (job id, attempt, failure, process id) to the history of attempts."""
+    if failures:
+        rows = [
+            (job_id, attempt, it.kind, it.error_class, it.message, it.traceback, it.fingerprint, process)
+            for job_id, attempt, it, process in failures
+        ]
+        session.run(_RECORD_FAILURES, [tuple(_clean(value) for value in row) for row in rows])
+
+
+def _clean(value: Any) -> Any:
+    """Text that both databases take and that cannot break a batch: separators and NUL have no place in it."""
+    if not isinstance(value, str) or (value.isascii() and value.isprintable()):
+        return value
+    kept = value.encode("utf-8", "replace").decode()
+    return "".join(character for character in kept if character >= " " or character in "\n\t")
+
+
+def _row(outcome: Outcome) -> tuple[Any, ...]:
+    failure = outcome.failure
+    return (
+        outcome.job_id,
+        outcome.token,
+        outcome.state,
+        outcome.reason,
+        1 if outcome.counts else 0,
+        1 if outcome.trouble else 0,
+        outcome.delay_seconds,
+        outcome.result,
+        _clean(f"{failure.error_class}: {failure.message}"[:500]) if failure else None,
+        failure.fingerprint or None if failure else None,
+    )
+
+
+_TOKENS: Columns = {"id": "uuid", "token": "bigint"}
+
+_FENCE = "jobs.id = input.id AND jobs.token = input.token AND jobs.state = 'executing'"
+
+_COMPLETE = Statement(
+    lambda dialect: (
+        f"""
+        UPDATE jobs SET state = 'completed', attempts = jobs.attempts + 1, finished_at = {dialect.now}
+        FROM {dialect.rows("input", _TOKENS)}
+        WHERE {_FENCE}
+    """
+    ),
+    _TOKENS,
+)
+
+_SETTLED = Statement(
+    lambda dialect: (
+        f"""
+        SELECT CAST(jobs.id AS text)
+        FROM jobs JOIN {dialect.rows("input", _TOKENS)} ON jobs.id = input.id AND jobs.token = input.token
+        WHERE jobs.state = 'completed'
+    """
+    ),
+    _TOKENS,
+)
+
+_OUTCOME: Columns = {
+    "id": "uuid",
+    "token": "bigint",
+    "state": "text",
+    "reason": "text",
+    "counts": "int",
+    "trouble": "int",
+    "delay_seconds": "float",
+    "result": "json",
+    "error": "text",
+    "fingerprint": "text",
+}
+
+_WAITS = "input.state IN ('scheduled', 'available', 'retryable')"
+# Whoever asked to cancel a running job gets that when it comes back, and not another run.
+_CANCELLED = f"{_WAITS} AND jobs.cancel_requested_at IS NOT NULL"
+_WORN_OUT = f"input.trouble = 1 AND jobs.troubles + 1 >= {TROUBLES_MAX}"
+
+_SETTLE = Statement(
+    lambda dialect: (
+        f"""
+        UPDATE jobs SET
+            state = CASE WHEN {_WORN_OUT} THEN 'dead' WHEN {_CANCELLED} THEN 'cancelled' ELSE input.state END,
+            reason = CASE WHEN {_WORN_OUT} THEN 'infrastructure' WHEN {_CANCELLED} THEN 'cancelled'
+                ELSE input.reason END,
+            attempts = jobs.attempts + input.counts,
+            troubles = jobs.troubles + input.trouble,
+            suspect = CASE WHEN input.state = 'available' THEN jobs.suspect ELSE false END,
+            token = CASE WHEN {_WAITS} THEN NULL ELSE jobs.token END,
+            due_at = CASE WHEN {_WAITS} THEN {dialect.later("input.delay_seconds")} ELSE jobs.due_at END,
+            finished_at = CASE WHEN {_WAITS} AND NOT ({_WORN_OUT}) AND NOT ({_CANCELLED}) THEN NULL
+                ELSE {dialect.now} END,
+            dispatched_at = NULL,
+            result = {dialect.blob("input.result")},
+            error = COALESCE(input.error, jobs.error),
+            fingerprint = COALESCE(input.fingerprint, jobs.fingerprint)
+        FROM {dialect.rows("input", _OUTCOME)}
+        WHERE {_FENCE}
+        RETURNING CAST(jobs.id AS text) AS id, jobs.attempts
+    """
+    ),
+    _OUTCOME,
+)
+
+_FAILURE: Columns = {
+    "job_id": "uuid",
+    "attempt": "int",
+    "kind": "text",
+    "error_class": "text",
+    "message": "text",
+    "traceback": "text",
+    "fingerprint": "text",
+    "process_id": "uuid",
+}
+
+_RECORD_FAILURES = Statement(
+    lambda dialect: (
+        f"""
+        INSERT INTO attempts (job_id, attempt, kind, error_class, message, traceback, fingerprint, process_id,
+            created_at)
+        SELECT input.job_id, input.attempt, input.kind, input.error_class, input.message, input.traceback,
+            input.fingerprint, input.process_id, {dialect.now}
+        FROM {dialect.rows("input", _FAILURE)}
+    """
+    ),
+    _FAILURE,
+)
