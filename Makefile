@@ -28,7 +28,7 @@ check: .venv/installed-dev ## what a machine can check: style, format, types, im
 	@echo "· mypy"
 	@$(BIN)/mypy --no-error-summary
 	@echo "· import contracts"
-	@$(BIN)/lint-imports --no-timing > .venv/imports.log || { cat .venv/imports.log; exit 1; }
+	@$(BIN)/lint-imports --no-logo --no-cache > .venv/imports.log || { cat .venv/imports.log; exit 1; }
 	@echo "· tidiness"
 	@$(BIN)/python -m pytest --quiet --no-header --tb=short -rN tests/test_tidy.py > .venv/tidy.log || { cat .venv/tidy.log; exit 1; }
 

@@ -10,6 +10,7 @@ from tests.servers.databases import Databases
 from tests.servers.discovery import POSTGRES, RABBITMQ, REDIS, Found, Kind, find, rabbitmqctl_of_this_machine
 from tests.servers.errors import NoServerError, ServerError
 from tests.servers.postgres import PrivatePostgres
+from tests.servers.probes import rabbitmq_refusal
 from tests.servers.rabbitmq import PrivateRabbitMQ
 from tests.servers.redis import PrivateRedis
 from tests.servers.redis_databases import RedisDatabase
@@ -164,10 +165,12 @@ def _virtual_hosts(found: Found) -> VirtualHosts | OnlyTheOneGiven:
     for maker in _makers(found):
         hosts = VirtualHosts(url=found.url, maker=maker)
         try:
-            hosts.prepare()
+            refusal = rabbitmq_refusal(hosts.next_url())
         except ServerError:
             continue
-        return hosts
+        if refusal is None:
+            return hosts
+        hosts.close()  # made on another server than the one at the url
     return OnlyTheOneGiven(url=found.url)
 
 

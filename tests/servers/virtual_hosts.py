@@ -36,14 +36,10 @@ class VirtualHosts:
         self._to_delete: list[str] = []
 
     def next_url(self) -> str:
-        """The address of a virtual host that nobody has used."""
-        self.prepare()
-        return url_of(self._url, self._clean.pop())
-
-    def prepare(self) -> None:
-        """Have a clean one ready; raises ServerError when this maker cannot make any on this server."""
+        """The address of a virtual host that nobody has used; raises ServerError when the maker cannot make any."""
         if not self._clean:
             self._make_chunk()
+        return url_of(self._url, self._clean.pop())
 
     def close(self) -> None:
         """Delete all that this session made, and what dead sessions left."""
