@@ -39,8 +39,9 @@ def test_every_reason_for_a_long_file_is_still_needed() -> None:
 
 
 def test_no_function_is_longer_than_a_screen() -> None:
-    """70 lines at most, in the rooms and in everything around them."""
-    functions = ((path, node) for path in sources() for node in functions_of(path))
+    """70 lines at most, in the rooms and around them; a migration is a list, never changed again once released."""
+    paths = [path for path in sources() if "/migrations/versions/" not in path]
+    functions = ((path, node) for path in paths for node in functions_of(path))
     assert_none(
         [
             f"{path}:{node.lineno} {node.name} has {length(node)} lines, over {FUNCTION_LINES_MAX}"
