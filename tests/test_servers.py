@@ -41,32 +41,46 @@ def publish(rabbitmq: PrivateRabbitMQ, queue: str) -> None:
 
 
 @pytest.mark.faults
-def test_a_private_postgres_keeps_what_was_committed_when_it_is_stopped_without_warning() -> None:
+def test_a_private_postgres_keeps_what_was_committed_when_it_is_stopped_without_warning(
+    private_postgres: PrivatePostgres,
+) -> None:
     """The fault tests pull the plug of the database and read the ledger afterwards."""
-    with PrivatePostgres() as postgres:
-        with psycopg.connect(postgres.url.replace("+psycopg", "")) as connection:
-            connection.execute("CREATE TABLE letters (letter text)")
-            connection.execute("INSERT INTO letters VALUES ('a')")
-        postgres.stop_immediately()
-        with pytest.raises(psycopg.OperationalError):
-            rows_of(postgres)
-        postgres.start()
-        assert rows_of(postgres) == [("a",)]
-        postgres.stop()
-        postgres.start()
-        assert rows_of(postgres) == [("a",)]
+    with psycopg.connect(private_postgres.url.replace("+psycopg", "")) as connection:
+        connection.execute("CREATE TABLE letters (letter text)")
+        connection.execute("INSERT INTO letters VALUES ('a')")
+    private_postgres.stop_immediately()
+    with pytest.raises(psycopg.OperationalError):
+        rows_of(private_postgres)
+    private_postgres.start()
+    assert rows_of(private_postgres) == [("a",)]
+    private_postgres.stop()
 
 
 @pytest.mark.faults
-def test_a_private_rabbitmq_keeps_confirmed_messages_when_it_is_killed_and_none_when_it_is_wiped() -> None:
+def test_a_private_postgres_that_a_test_left_stopped_runs_again_for_the_next(private_postgres: PrivatePostgres) -> None:
+    """Each test may leave it as it likes, and finds a database of its own."""
+    with psycopg.connect(private_postgres.create_database().replace("+psycopg", "")) as connection:
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+    assert tables == []
+
+
+@pytest.mark.faults
+def test_a_private_rabbitmq_keeps_confirmed_messages_when_it_is_killed_and_none_when_it_is_wiped(
+    private_rabbitmq: PrivateRabbitMQ,
+) -> None:
     """The fault tests kill the broker, and lose everything that it held."""
-    with PrivateRabbitMQ() as rabbitmq:
-        publish(rabbitmq, "letters")
-        rabbitmq.restart()
-        assert waiting_messages(rabbitmq, "letters") == 1
-        rabbitmq.wipe()
-        assert rabbitmq.ctl("list_queues", "name") == ""
-        assert waiting_messages(rabbitmq, "letters") == 0
+    publish(private_rabbitmq, "letters")
+    private_rabbitmq.restart()
+    assert waiting_messages(private_rabbitmq, "letters") == 1
+    private_rabbitmq.wipe()
+    assert private_rabbitmq.ctl("list_queues", "name") == ""
+    publish(private_rabbitmq, "letters")
+
+
+@pytest.mark.faults
+def test_a_private_rabbitmq_is_empty_again_for_the_next_test(private_rabbitmq: PrivateRabbitMQ) -> None:
+    """What the test before has published is gone."""
+    assert waiting_messages(private_rabbitmq, "letters") == 0
 
 
 @pytest.mark.faults
