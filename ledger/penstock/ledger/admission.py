@@ -25,7 +25,8 @@ class Offer:
     """A job at the door. `state` is what it becomes if the ledger does not know it.
 
     `executing`: claim it (needs a token); `scheduled` or `available`: absorb or accept it; `dead`: record it with
-    its reason. `delay_seconds` moves its due time. `known_only`: its id is older than the ledger's memory, so
+    its reason. Whether it is due, the database's clock says: what is not becomes `scheduled` whatever `state` is.
+    `delay_seconds` is how long it waits at least. `known_only`: its id is older than the ledger's memory, so
     that a missing row proves nothing, and it must not run.
     """
 
@@ -134,12 +135,14 @@ class _Admitting:
         if not offers:
             return []
         rows = [_job_row(offer) for offer in offers]
-        inserted = {row[0] for row in self.session.run(_INSERT, rows, token=self.token, process_id=self.process_id)}
+        result = self.session.run(_INSERT, rows, token=self.token, process_id=self.process_id)
+        inserted = {row[0]: row[1] for row in result}
         for offer in offers:
             message = offer.message
-            if message.id not in inserted:
+            state = inserted.get(message.id)
+            if state is None:
                 continue
-            if offer.state is State.EXECUTING:
+            if state == State.EXECUTING:
                 self.outcomes[message.id] = Admitted.CLAIMED
                 self.claims.append(_claim_of(offer, self._fence()))
             elif offer.reason is Reason.KEY_CONFLICT:
@@ -350,22 +353,28 @@ def claiming(dialect: Dialect) -> str:
 
 
 def _insert(dialect: Dialect) -> str:
-    due = f"COALESCE(input.due_at, {dialect.later('COALESCE(input.delay_seconds, 0)')})"
-    executing = "input.state = 'executing'"
+    delayed = dialect.later("input.delay_seconds")
+    due = f"""CASE WHEN input.delay_seconds IS NULL THEN COALESCE(input.due_at, {dialect.now})
+                WHEN input.due_at > {delayed} THEN input.due_at ELSE {delayed} END"""
+    # Only this clock decides what is due: who offered the job may be wrong about it.
+    is_later = f"(COALESCE(input.due_at > {dialect.now}, false) OR COALESCE(input.delay_seconds > 0, false))"
+    executing = f"input.state = 'executing' AND NOT {is_later}"
     process = "CAST(:process_id AS uuid)" if dialect.name == "postgresql" else ":process_id"
     token = "CAST(:token AS bigint)"  # noqa: S105 - a fencing token
     return f"""
         INSERT INTO jobs (id, type, version, queue, state, reason, payload, at_most_once, token, process_id,
             due_at, created_at, started_at, finished_at, dedup_key, tenant, correlation_id, traceparent, app_id)
-        SELECT input.id, input.type, input.version, input.queue, input.state, input.reason,
-            {dialect.blob("input.payload")}, COALESCE(input.at_most_once, false),
+        SELECT input.id, input.type, input.version, input.queue,
+            CASE WHEN input.state = 'dead' THEN 'dead' WHEN {is_later} THEN 'scheduled'
+                WHEN input.state = 'scheduled' THEN 'available' ELSE input.state END,
+            input.reason, {dialect.blob("input.payload")}, COALESCE(input.at_most_once, false),
             CASE WHEN {executing} THEN {token} END, CASE WHEN {executing} THEN {process} END,
             {due}, {dialect.now},
             CASE WHEN {executing} THEN {dialect.now} END, CASE WHEN input.state = 'dead' THEN {dialect.now} END,
             input.dedup_key, input.tenant, input.correlation_id, input.traceparent, input.app_id
         FROM {dialect.rows("input", _JOB)} WHERE true
         ON CONFLICT DO NOTHING
-        RETURNING CAST(id AS text)
+        RETURNING CAST(id AS text), state
     """
 
 

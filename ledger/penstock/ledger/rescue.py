@@ -82,13 +82,15 @@ def _freeing(dialect: Dialect, *, dead: str, reason: str) -> str:
         state = CASE WHEN {dead} THEN 'dead' WHEN {asked} THEN 'cancelled' ELSE 'available' END,
         reason = CASE WHEN {dead} THEN {reason} WHEN {asked} THEN 'cancelled' ELSE NULL END,
         token = CASE WHEN {dead} THEN jobs.token END,
-        due_at = {dialect.now},
+        due_at = CASE WHEN {dead} OR {asked} THEN jobs.due_at ELSE {dialect.now} END,
         dispatched_at = NULL,
         finished_at = CASE WHEN {dead} OR {asked} THEN {dialect.now} END
     """
 
 
 _CONVICTED = f"(:alone AND (:convicts OR jobs.crashes + 1 >= {CRASHES_MAX}))"
+
+_ENDS = f"(jobs.at_most_once OR {_CONVICTED})"
 
 _CRASH = Statement(
     lambda dialect: (
@@ -97,11 +99,11 @@ _CRASH = Statement(
             {
             _freeing(
                 dialect,
-                dead=f"(jobs.at_most_once OR {_CONVICTED})",
+                dead=_ENDS,
                 reason="CASE WHEN jobs.at_most_once THEN 'outcome_unknown' ELSE 'crash' END",
             )
         },
-            suspect = NOT jobs.at_most_once,
+            suspect = CASE WHEN {_ENDS} THEN jobs.suspect ELSE true END,
             crashes = jobs.crashes + CASE WHEN :alone AND NOT jobs.at_most_once THEN 1 ELSE 0 END,
             attempts = jobs.attempts + CASE WHEN NOT jobs.at_most_once AND {_CONVICTED} THEN 1 ELSE 0 END
         FROM {dialect.rows("input", _ID)}

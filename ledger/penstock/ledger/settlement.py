@@ -11,7 +11,7 @@ from typing import Any
 from penstock.ledger.admission import Offer, admit_within
 from penstock.ledger.database import Session, Statement, retry_serialization
 from penstock.ledger.dialects import Columns
-from penstock.ledger.state import Reason, State
+from penstock.ledger.state import State
 from penstock.ledger.transitions import TROUBLES_MAX
 
 
@@ -37,7 +37,7 @@ class Outcome:
     job_id: str
     token: int
     state: State
-    reason: Reason | None = None
+    reason: str | None = None  # a `Reason`, or what a retry policy of the job's author says
     counts: bool = True
     delay_seconds: float = 0.0
     result: bytes | None = None
@@ -166,6 +166,7 @@ _WAITS = "input.state IN ('scheduled', 'available', 'retryable')"
 # Whoever asked to cancel a running job gets that when it comes back, and not another run.
 _CANCELLED = f"{_WAITS} AND jobs.cancel_requested_at IS NOT NULL"
 _WORN_OUT = f"input.trouble = 1 AND jobs.troubles + 1 >= {TROUBLES_MAX}"
+_COMES_BACK = f"{_WAITS} AND jobs.cancel_requested_at IS NULL AND NOT ({_WORN_OUT})"
 
 _SETTLE = Statement(
     lambda dialect: (
@@ -176,11 +177,10 @@ _SETTLE = Statement(
                 ELSE input.reason END,
             attempts = jobs.attempts + input.counts,
             troubles = jobs.troubles + input.trouble,
-            suspect = CASE WHEN input.state = 'available' THEN jobs.suspect ELSE false END,
-            token = CASE WHEN {_WAITS} THEN NULL ELSE jobs.token END,
-            due_at = CASE WHEN {_WAITS} THEN {dialect.later("input.delay_seconds")} ELSE jobs.due_at END,
-            finished_at = CASE WHEN {_WAITS} AND NOT ({_WORN_OUT}) AND NOT ({_CANCELLED}) THEN NULL
-                ELSE {dialect.now} END,
+            suspect = CASE WHEN input.state IN ('retryable', 'scheduled') THEN false ELSE jobs.suspect END,
+            token = CASE WHEN {_WAITS} AND NOT ({_WORN_OUT}) THEN NULL ELSE jobs.token END,
+            due_at = CASE WHEN {_COMES_BACK} THEN {dialect.later("input.delay_seconds")} ELSE jobs.due_at END,
+            finished_at = CASE WHEN {_COMES_BACK} THEN NULL ELSE {dialect.now} END,
             dispatched_at = NULL,
             result = {dialect.blob("input.result")},
             error = COALESCE(input.error, jobs.error),
