@@ -32,6 +32,7 @@ class Protocol:
     acks_before_claim: bool = False
     dispatches: bool = True
     checks_itself: bool = True  # a process releases what runs under its name and what it does not hold
+    spares_at_most_once: bool = True  # the engine never hands back such a job once its handler has started
     frees_orphans: bool = True  # rows under a process that nobody knows any more
     asks_key_of_known: bool = False  # the key decides for unseen ids only; a known job goes on with its row
 

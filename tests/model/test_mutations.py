@@ -102,6 +102,16 @@ MUTATIONS = {
         STARTED_TWICE,
         "starts A",
     ),
+    "that a failed at_most_once job is buried": Mutation(
+        Model(jobs=(AT_MOST_ONCE,), budget=Budget(failures=1), protocol=Protocol(spares_at_most_once=False)),
+        STARTED_TWICE,
+        "starts A",
+    ),
+    "that trouble with a started at_most_once job interrupts it": Mutation(
+        Model(jobs=(AT_MOST_ONCE,), budget=Budget(troubles=1), protocol=Protocol(spares_at_most_once=False)),
+        STARTED_TWICE,
+        "starts A",
+    ),
     "that a key is asked for unseen ids only": Mutation(
         Model(
             jobs=TWINS,

@@ -10,7 +10,7 @@ SETTLED_LATER = JobSpec(transactional=False)
 GUILTY = JobSpec(guilty=True)
 AT_MOST_ONCE = JobSpec(transactional=False, at_most_once=True)
 TWINS = (JobSpec(), JobSpec())
-RIVALS = (JobSpec(), JobSpec(payload=b"another"))
+RIVALS = (JobSpec(), JobSpec(payload="another"))
 
 MODELS = {
     "no fault at all": Model(),
@@ -60,8 +60,9 @@ MODELS = {
     "a cancel amid stops and lost answers": Model(
         budget=Budget(cancels=1, stops=1, handbacks=1, lost_claims=1, early_rescues=1)
     ),
-    "one key, two ids: unknown confirms": Model(
-        jobs=TWINS, keyed=True, budget=Budget(unknown_confirms=1, handbacks=1, crashes=1)
+    "one key, two ids: unknown confirms": Model(jobs=TWINS, keyed=True, budget=Budget(unknown_confirms=1, handbacks=1)),
+    "one key, two ids: a kill, a doubled message": Model(
+        jobs=TWINS, keyed=True, budget=Budget(crashes=1, duplicates=1)
     ),
     "one key, two ids: cancel and lost claims": Model(jobs=TWINS, keyed=True, budget=Budget(cancels=1, lost_claims=1)),
     "one key, two payloads": Model(jobs=RIVALS, keyed=True, budget=Budget(duplicates=1, crashes=1)),

@@ -150,7 +150,7 @@ class JobSpec:
     at_most_once: bool = False
     transactional: bool = True
     guilty: bool = False  # its handler kills the process
-    payload: bytes = b""
+    payload: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
