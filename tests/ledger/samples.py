@@ -1,7 +1,7 @@
 """Jobs for the tests: messages, offers, claims, and rows in any situation."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,7 +23,7 @@ OTHER_PROCESS = new_job_id()
 
 def a_message(body: bytes = b'{"n":1}', **fields: Any) -> Message:
     """A message with an id of its own, of type `demo.job`."""
-    known = {"id": new_job_id(), "type": "demo.job", "version": 1, "body": body}
+    known: dict[str, Any] = {"id": new_job_id(), "type": "demo.job", "version": 1, "body": body}
     return Message(**(known | fields))
 
 
@@ -125,12 +125,13 @@ def count(session: Session, table: Any) -> int:
 @contextmanager
 def undone(session: Session) -> Iterator[None]:
     """A transaction that leaves no trace."""
-    try:
-        with session.transaction():
-            yield
-            raise _Undo
-    except _Undo:
-        pass
+    with suppress(_Undo), session.transaction():
+        yield
+        _undo()
+
+
+def _undo() -> None:
+    raise _Undo
 
 
 class _Undo(Exception):

@@ -15,7 +15,7 @@ from penstock.ledger.admission import admit
 from penstock.ledger.claims import claim_due
 from penstock.ledger.database import Session
 from penstock.ledger.settlement import Outcome
-from penstock.ledger.state import Reason, State
+from penstock.ledger.state import ENDED, WAITING, Reason, State
 from penstock.ledger.tables import jobs as jobs_table
 from penstock.ledger.transitions import TROUBLES_MAX, Death, Row
 from penstock.schemas.identifiers import new_job_id
@@ -33,7 +33,7 @@ Rows = dict[str, Row]
 def situations() -> Iterator[Row]:
     """Every row that decides differently somewhere."""
     for state in State:
-        waits = state in transitions.WAITING
+        waits = state in WAITING
         for (
             token,
             due_at,
@@ -328,7 +328,7 @@ def _put(session: Session, rows: Rows) -> datetime:
 
 def _columns(job_id: str, row: Row, base: datetime) -> dict[str, Any]:
     mine = row.token == TOKEN
-    ended = row.state in transitions.ENDED
+    ended = row.state in ENDED
     return {
         "id": job_id,
         "type": "demo.job",
@@ -359,7 +359,7 @@ def _read(session: Session, base: datetime) -> Rows:
     found = {}
     for row in session.connection.execute(select(jobs_table)):
         state = State(row.state)
-        assert (row.finished_at is not None) == (state in transitions.ENDED), f"{state} with {row.finished_at=}"
+        assert (row.finished_at is not None) == (state in ENDED), f"{state} with {row.finished_at=}"
         found[row.id] = Row(
             state=state,
             due_at=(row.due_at - base).total_seconds(),

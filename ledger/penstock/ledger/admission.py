@@ -13,11 +13,24 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
-from penstock.ledger.database import Session, Statement, retry_serialization
+from penstock.ledger.admission_statements import (
+    ADD_ALIAS,
+    CLAIM,
+    FIRST_OF_ALIASES,
+    GIVE_BACK_KEY,
+    INSERT,
+    KEY_HOLDERS,
+    LOOK,
+    STATES,
+    TAKE_KEYS,
+    TAKE_OVER_KEY,
+)
+from penstock.ledger.database import Session, retry_serialization
 from penstock.ledger.dedup import KeyVerdict, decide_key
-from penstock.ledger.dialects import Columns, Dialect
 from penstock.ledger.state import Reason, State
 from penstock.schemas import Contract, Message
+
+TOKEN_LIMIT = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +131,8 @@ class _Admitting:
     def take(self, offers: Sequence[Offer]) -> Admission:
         batch = {offer.message.id: offer for offer in reversed(offers)}  # one row per id; the first one counts
         by_id = [batch[job_id] for job_id in sorted(batch)]
+        if any(offer.state is State.EXECUTING for offer in by_id):
+            self._fence()
         keyed = [offer for offer in by_id if offer.message.key is not None]
         # An autocommitted statement spares two round trips; a key and its job must commit together.
         with self.session.transaction() if keyed else nullcontext(self.session):
@@ -135,7 +150,7 @@ class _Admitting:
         if not offers:
             return []
         rows = [_job_row(offer) for offer in offers]
-        result = self.session.run(_INSERT, rows, token=self.token, process_id=self.process_id)
+        result = self.session.run(INSERT, rows, token=self.token, process_id=self.process_id)
         inserted = {row[0]: row[1] for row in result}
         for offer in offers:
             message = offer.message
@@ -158,7 +173,7 @@ class _Admitting:
             return offers
         rows = [(offer.message.id, offer.message.type, offer.message.key) for offer in startable]
         claimed = set()
-        for row in self.session.run(_CLAIM, rows, token=self.token, process_id=self.process_id):
+        for row in self.session.run(CLAIM, rows, token=self.token, process_id=self.process_id):
             claim = read_claim(row, self._fence())
             claimed.add(claim.id)
             self.outcomes[claim.id] = Admitted.CLAIMED
@@ -167,7 +182,7 @@ class _Admitting:
 
     def _look_at(self, offers: list[Offer]) -> None:
         """What is neither new nor claimable: a duplicate, our own claim whose reply was lost, or a forgery."""
-        known = {row.id: row for row in self.session.run(_LOOK, [(offer.message.id,) for offer in offers])}
+        known = {row.id: row for row in self.session.run(LOOK, [(offer.message.id,) for offer in offers])}
         for offer in offers:
             message = offer.message
             row = known.get(message.id)
@@ -178,7 +193,7 @@ class _Admitting:
                 tombstone = row.state == State.CANCELLED and row.type == ""
                 self.outcomes[message.id] = Admitted.DUPLICATE if tombstone else Admitted.MISMATCH
                 if _key_of(offer) in self.keys_won:  # two processes met the same id under two keys at once
-                    self.session.run(_GIVE_BACK_KEY, [(message.type, message.key, message.id)])
+                    self.session.run(GIVE_BACK_KEY, [(message.type, message.key, message.id)])
             elif self.token is not None and row.token == self.token and row.state == State.EXECUTING:
                 self.outcomes[message.id] = Admitted.CLAIMED
                 self.claims.append(read_claim(row, self.token))
@@ -187,55 +202,84 @@ class _Admitting:
 
     def _take_keys(self, offers: list[Offer]) -> list[Offer]:
         """Reserve dedup keys; returns the offers that go on to their row."""
-        if not offers:
-            return []
-        contenders = {_key_of(offer): offer for offer in reversed(offers)}  # one row per key in a batch
-        rows = [_key_row(contenders[key]) for key in sorted(contenders)]
-        won = self.keys_won = {(row.type, row.key) for row in self.session.run(_TAKE_KEYS, rows)}
-        passing = [offer for key, offer in contenders.items() if key in won]
-        losing = [offer for offer in offers if _key_of(offer) not in won or contenders[_key_of(offer)] is not offer]
+        contenders = {_key_of(offer): offer for offer in reversed(offers) if not offer.known_only}  # one row per key
+        won = set()
+        if contenders:
+            rows = [_key_row(contenders[key]) for key in sorted(contenders)]
+            won = {(row.type, row.key) for row in self.session.run(TAKE_KEYS, rows)}
+        self.keys_won |= won
+        passing = [contenders[key] for key in won]
+        losing = [offer for offer in offers if _key_of(offer) not in won or contenders.get(_key_of(offer)) is not offer]
         if losing:
             passing += self._settle_keys(losing)
         return sorted(passing, key=lambda offer: offer.message.id)
 
     def _settle_keys(self, offers: list[Offer]) -> list[Offer]:
-        # A row of its own comes before any key: a replayed job must run though its key has gone to another.
-        known = {row.id for row in self.session.run(_LOOK, [(offer.message.id,) for offer in offers])}
-        keys = sorted({_key_of(offer) for offer in offers})
-        holders = {(row.type, row.key): row for row in self.session.run(_KEY_HOLDERS, keys)}
+        ids = [(offer.message.id,) for offer in offers]
+        found = self.session.run(KEY_HOLDERS, sorted({_key_of(offer) for offer in offers}))
+        holders = {(row.type, row.key): _Holder(row.job_id, row.payload_hash, bool(row.expired)) for row in found}
+        first = {row.id: row.job_id for row in self.session.run(FIRST_OF_ALIASES, ids)}
+        holding = [(holder.job_id,) for holder in holders.values()]
+        states = {row.id: State(row.state) for row in self.session.run(STATES, ids + holding)}
         passing = []
         for offer in offers:
             message = offer.message
             holder = holders.get(_key_of(offer))
-            if holder is None or message.id in known:
+            # A row of its own comes before any key: a replayed job must run though its key has gone to another.
+            if message.id in states or offer.known_only:
                 passing.append(offer)
-                continue
-            verdict = decide_key(
-                job_id=message.id,
-                payload_hash=payload_hash(message.body),
-                holder_id=holder.job_id,
-                holder_hash=holder.payload_hash,
-                holder_state=None if holder.state is None else State(holder.state),
-                expired=bool(holder.expired),
-            )
-            if verdict is KeyVerdict.OWN:
-                passing.append(offer)
-            elif verdict is KeyVerdict.FREE:
-                self.session.run(_TAKE_OVER_KEY, [_key_row(offer)])
-                holders[_key_of(offer)] = self.session.run(_KEY_HOLDERS, [_key_of(offer)]).one()
-                passing.append(offer)
-            elif verdict is KeyVerdict.ALIAS:
-                self.session.run(_ADD_ALIAS, [(message.id, holder.job_id)])
-                self.outcomes[message.id] = Admitted.DUPLICATE
-                self.first[message.id] = holder.job_id
+            elif message.id in first:
+                self._absorb(offer, first[message.id])
+            elif holder is None:  # pruned or given back since we lost it
+                passing += self._take_keys([offer])
             else:
-                passing.append(_conflicting(offer))
+                # The winner of a key in this very batch has no row yet.
+                state = State.AVAILABLE if _key_of(offer) in self.keys_won else states.get(holder.job_id)
+                verdict = self._judge(offer, holder, state)
+                if verdict is KeyVerdict.FREE:
+                    holders[_key_of(offer)] = self._take_over(offer)
+                if verdict is KeyVerdict.ALIAS:
+                    self._absorb(offer, holder.job_id)
+                else:
+                    passing.append(_conflicting(offer) if verdict is KeyVerdict.CONFLICT else offer)
         return passing
 
+    def _judge(self, offer: Offer, holder: "_Holder", state: State | None) -> KeyVerdict:
+        return decide_key(
+            job_id=offer.message.id,
+            payload_hash=payload_hash(offer.message.body),
+            holder_id=holder.job_id,
+            holder_hash=holder.payload_hash,
+            holder_state=state,
+            expired=holder.expired,
+        )
+
+    def _take_over(self, offer: Offer) -> "_Holder":
+        self.session.run(TAKE_OVER_KEY, [_key_row(offer)])
+        self.keys_won.add(_key_of(offer))
+        return _Holder(offer.message.id, payload_hash(offer.message.body), expired=False)
+
+    def _absorb(self, offer: Offer, first: str) -> None:
+        self.session.run(ADD_ALIAS, [(offer.message.id, first)])
+        self.outcomes[offer.message.id] = Admitted.DUPLICATE
+        self.first[offer.message.id] = first
+
     def _fence(self) -> int:
-        if self.token is None:
-            raise ValueError("an offer in state 'executing' needs a token")
+        """The token; checked before anything is written, since nobody would free a row that runs under none."""
+        if self.token is None or self.process_id is None:
+            raise ValueError("an offer in state 'executing' needs a token and a process_id")
+        if not -TOKEN_LIMIT <= self.token < TOKEN_LIMIT:
+            raise ValueError(f"token {self.token} does not fit into 64 bits with a sign")
         return self.token
+
+
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    """Who has a key."""
+
+    job_id: str
+    payload_hash: str
+    expired: bool
 
 
 def payload_hash(body: bytes) -> str:
@@ -316,168 +360,3 @@ def _job_row(offer: Offer) -> tuple[Any, ...]:
         message.traceparent,
         message.app_id,
     )
-
-
-_JOB: Columns = {
-    "id": "uuid",
-    "type": "text",
-    "version": "int",
-    "queue": "text",
-    "state": "text",
-    "reason": "text",
-    "payload": "json",
-    "at_most_once": "bool",
-    "due_at": "time",
-    "delay_seconds": "float",
-    "dedup_key": "text",
-    "tenant": "text",
-    "correlation_id": "text",
-    "traceparent": "text",
-    "app_id": "text",
-}
-
-CLAIMED_COLUMNS = (
-    "CAST(jobs.id AS text) AS id, jobs.type, jobs.version, jobs.queue, jobs.payload, jobs.attempts, jobs.due_at, "
-    "jobs.dedup_key, jobs.tenant, jobs.correlation_id, jobs.traceparent, jobs.cancel_requested_at"
-)
-
-CLAIMING = """
-state = 'executing', token = :token, process_id = CAST(:process_id AS {id}), reason = NULL,
-    dispatched_at = NULL, dispatch_number = jobs.dispatch_number + 1, started_at = {now}
-"""
-
-
-def claiming(dialect: Dialect) -> str:
-    """The SET list that turns a waiting row into ours, as `transitions.claim` does."""
-    return CLAIMING.format(id="uuid" if dialect.name == "postgresql" else "text", now=dialect.now)
-
-
-def _insert(dialect: Dialect) -> str:
-    delayed = dialect.later("input.delay_seconds")
-    due = f"""CASE WHEN input.delay_seconds IS NULL THEN COALESCE(input.due_at, {dialect.now})
-                WHEN input.due_at > {delayed} THEN input.due_at ELSE {delayed} END"""
-    # Only this clock decides what is due: who offered the job may be wrong about it.
-    is_later = f"(COALESCE(input.due_at > {dialect.now}, false) OR COALESCE(input.delay_seconds > 0, false))"
-    executing = f"input.state = 'executing' AND NOT {is_later}"
-    process = "CAST(:process_id AS uuid)" if dialect.name == "postgresql" else ":process_id"
-    token = "CAST(:token AS bigint)"  # noqa: S105 - a fencing token
-    return f"""
-        INSERT INTO jobs (id, type, version, queue, state, reason, payload, at_most_once, token, process_id,
-            due_at, created_at, started_at, finished_at, dedup_key, tenant, correlation_id, traceparent, app_id)
-        SELECT input.id, input.type, input.version, input.queue,
-            CASE WHEN input.state = 'dead' THEN 'dead' WHEN {is_later} THEN 'scheduled'
-                WHEN input.state = 'scheduled' THEN 'available' ELSE input.state END,
-            input.reason, {dialect.blob("input.payload")}, COALESCE(input.at_most_once, false),
-            CASE WHEN {executing} THEN {token} END, CASE WHEN {executing} THEN {process} END,
-            {due}, {dialect.now},
-            CASE WHEN {executing} THEN {dialect.now} END, CASE WHEN input.state = 'dead' THEN {dialect.now} END,
-            input.dedup_key, input.tenant, input.correlation_id, input.traceparent, input.app_id
-        FROM {dialect.rows("input", _JOB)} WHERE true
-        ON CONFLICT DO NOTHING
-        RETURNING CAST(id AS text), state
-    """
-
-
-_INSERT = Statement(_insert, _JOB)
-
-_OFFERED: Columns = {"id": "uuid", "type": "text", "key": "text"}
-
-_CLAIM = Statement(
-    lambda dialect: (
-        f"""
-        UPDATE jobs SET {claiming(dialect)}
-        FROM {dialect.rows("input", _OFFERED)}
-        WHERE jobs.id = input.id AND jobs.type = input.type AND {dialect.same("jobs.dedup_key", "input.key")}
-            AND jobs.state IN ('scheduled', 'available', 'retryable') AND jobs.due_at <= {dialect.now}
-            AND NOT jobs.suspect
-        RETURNING {CLAIMED_COLUMNS}
-    """
-    ),
-    _OFFERED,
-)
-
-_ID: Columns = {"id": "uuid"}
-
-_LOOK = Statement(
-    lambda dialect: (
-        f"""
-        SELECT {CLAIMED_COLUMNS}, jobs.state, jobs.token
-        FROM jobs JOIN {dialect.rows("input", _ID)} ON jobs.id = input.id
-    """
-    ),
-    _ID,
-)
-
-_KEYS: Columns = {"type": "text", "key": "text", "job_id": "uuid", "payload_hash": "text", "unique_seconds": "float"}
-
-
-# A job that is known already takes no new key: a redelivery must not bring an expired one back to life.
-_TAKE_KEYS = Statement(
-    lambda dialect: (
-        f"""
-        INSERT INTO dedup_keys (type, key, job_id, payload_hash, expires_at)
-        SELECT input.type, input.key, input.job_id, input.payload_hash, {dialect.later("input.unique_seconds")}
-        FROM {dialect.rows("input", _KEYS)}
-        WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.id = input.job_id)
-        ON CONFLICT DO NOTHING
-        RETURNING type, key
-    """
-    ),
-    _KEYS,
-)
-
-_TAKE_OVER_KEY = Statement(
-    lambda dialect: (
-        f"""
-        UPDATE dedup_keys
-        SET job_id = input.job_id, payload_hash = input.payload_hash,
-            expires_at = {dialect.later("input.unique_seconds")}
-        FROM {dialect.rows("input", _KEYS)}
-        WHERE dedup_keys.type = input.type AND dedup_keys.key = input.key
-    """
-    ),
-    _KEYS,
-)
-
-_OWNED: Columns = {"type": "text", "key": "text", "job_id": "uuid"}
-
-_GIVE_BACK_KEY = Statement(
-    lambda dialect: (
-        f"""
-        DELETE FROM dedup_keys WHERE (type, key, job_id) IN (
-            SELECT input.type, input.key, input.job_id FROM {dialect.rows("input", _OWNED)}
-        )
-    """
-    ),
-    _OWNED,
-)
-
-_NAMES: Columns = {"type": "text", "key": "text"}
-
-_KEY_HOLDERS = Statement(
-    lambda dialect: (
-        f"""
-        SELECT dedup_keys.type, dedup_keys.key, CAST(dedup_keys.job_id AS text) AS job_id, dedup_keys.payload_hash,
-            dedup_keys.expires_at <= {dialect.now} AS expired,
-            (SELECT jobs.state FROM jobs WHERE jobs.id = dedup_keys.job_id) AS state
-        FROM dedup_keys JOIN {dialect.rows("input", _NAMES)}
-            ON dedup_keys.type = input.type AND dedup_keys.key = input.key
-        ORDER BY dedup_keys.type, dedup_keys.key
-        {dialect.for_update and "FOR UPDATE OF dedup_keys"}
-    """
-    ),
-    _NAMES,
-)
-
-_ALIASES: Columns = {"id": "uuid", "job_id": "uuid"}
-
-_ADD_ALIAS = Statement(
-    lambda dialect: (
-        f"""
-        INSERT INTO aliases (id, job_id, created_at)
-        SELECT input.id, input.job_id, {dialect.now} FROM {dialect.rows("input", _ALIASES)} WHERE true
-        ON CONFLICT DO NOTHING
-    """
-    ),
-    _ALIASES,
-)

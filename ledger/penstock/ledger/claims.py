@@ -1,6 +1,7 @@
 """Claims straight from the ledger, without a broker: the embedded transport and the suspect lane."""
 
-from penstock.ledger.admission import CLAIMED_COLUMNS, Claim, claiming, read_claim
+from penstock.ledger.admission import Claim, read_claim
+from penstock.ledger.admission_statements import CLAIMED_COLUMNS, claiming
 from penstock.ledger.database import Session, Statement, retry_serialization
 from penstock.ledger.dialects import Columns, Dialect
 

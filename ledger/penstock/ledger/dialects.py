@@ -65,6 +65,8 @@ class Postgres:
 
     def bind(self, alias: str, columns: Columns, rows: Sequence[Sequence[Any]]) -> dict[str, str | None]:
         """Parameters for `rows`; a column that is NULL throughout costs next to nothing."""
+        if not rows:
+            return dict.fromkeys(f"{alias}_{name}" for name in columns)
         bound = {}
         for (name, kind), values in zip(columns.items(), zip(*rows, strict=True), strict=True):
             bound[f"{alias}_{name}"] = _join(kind, values)
