@@ -54,6 +54,16 @@ def rescue_crashed(
 
 
 @retry_serialization
+def rescue_interrupted(session: Session, *, process_id: str, running: Sequence[str]) -> list[Rescued]:
+    """The process was ended by us: nobody is blamed. What had started and may not start twice ends dead."""
+    with session.transaction():
+        rows = [(job_id,) for job_id in sorted(running)]
+        ended = list(_rescued(session.run(_INTERRUPT, rows, process_id=process_id))) if rows else []
+        released = list(_rescued(session.run(_RELEASE, process_id=process_id)))
+    return ended + released
+
+
+@retry_serialization
 def rescue_lost(session: Session, *, process_id: str) -> list[Rescued]:
     """The process vanished with its host, or its heartbeat lapsed: nobody is blamed, each job counts a loss."""
     with session.transaction():
@@ -120,6 +130,18 @@ _RELEASE = Statement(
         UPDATE jobs SET {_freeing(dialect, dead="false", reason="NULL")} WHERE {_GONE} {_RETURNING}
     """
     )
+)
+
+_INTERRUPT = Statement(
+    lambda dialect: (
+        f"""
+        UPDATE jobs SET {_freeing(dialect, dead="jobs.at_most_once", reason="'outcome_unknown'")}
+        FROM {dialect.rows("input", _ID)}
+        WHERE jobs.id = input.id AND {_GONE}
+        {_RETURNING}
+    """
+    ),
+    _ID,
 )
 
 _LOSE = Statement(

@@ -76,6 +76,26 @@ class Message:
             app_id=_text("app_id", app_id, TEXT_LENGTH_MAX),
         )
 
+    @classmethod
+    def raw(
+        cls,
+        *,
+        type: str,
+        body: bytes,
+        version: int = 1,
+        key: str | None = None,
+        due_at: datetime | None = None,
+    ) -> "Message":
+        """A message whose payload is JSON already, of a type that has no contract here."""
+        return cls(
+            id=new_job_id(),
+            type=_type_name(type),
+            version=version,
+            body=body,
+            key=_text("dedup-key", key, KEY_LENGTH_MAX),
+            due_at=_aware(due_at),
+        )
+
     def headers(self) -> dict[str, str | int]:
         """The AMQP headers; `due-at` is RFC 3339 in UTC."""
         headers: dict[str, str | int] = {"schema-version": self.version}

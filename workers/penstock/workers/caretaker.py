@@ -1,0 +1,65 @@
+"""The process that runs dispatcher and rescuer: inside `penstock worker`, or on its own as `penstock dispatch`."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from penstock.ledger.database import Ledger
+from penstock.workers import board
+from penstock.workers.dispatcher import Dispatcher
+from penstock.workers.metrics import Metrics
+from penstock.workers.rescuer import Rescuer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from penstock.workers.board import Page
+
+TICK_SECONDS = 1.0
+HEALTHY_SECONDS = 5.0
+
+
+class Caretaker:
+    """Dispatches (where there is a broker), rescues and prunes until it is told to stop."""
+
+    def __init__(
+        self,
+        *,
+        database_url: str,
+        broker_url: str,
+        queues: set[str],
+        metrics_dir: Path,
+        slot: str,
+        page: Page | None,
+        log: Any,
+    ) -> None:
+        self.stop_requested = threading.Event()
+        self._page = page
+        self._log = log
+        self._metrics = Metrics(metrics_dir, slot)
+        ledger = Ledger(database_url)
+        self._rescuer = Rescuer(ledger, metrics=self._metrics, log=log)
+        self._dispatcher: Dispatcher | None = None
+        if broker_url != "local":
+            self._dispatcher = Dispatcher(ledger, broker_url=broker_url, queues=queues, metrics=self._metrics, log=log)
+
+    def run(self) -> int:
+        """Returns the exit status."""
+        if self._dispatcher is not None:
+            self._dispatcher.start()
+        self._rescuer.start()
+        if self._page is not None:
+            self._page.state = board.RUNNING
+        self._log.info("dispatching", broker=self._dispatcher is not None)
+        while not self.stop_requested.wait(TICK_SECONDS):
+            healthy = self._dispatcher is None or self._dispatcher.is_healthy
+            if self._page is not None and healthy:
+                self._page.prove_health(for_seconds=HEALTHY_SECONDS)
+        self._rescuer.stop()
+        if self._dispatcher is not None:
+            self._dispatcher.stop()
+        return 0
+
+    def request_stop(self) -> None:
+        self.stop_requested.set()

@@ -1,0 +1,283 @@
+"""What a handler gets beside its job."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pydantic_core
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from penstock.ledger import effects
+from penstock.ledger.admission import Offer, offer
+from penstock.ledger.completion import Fenced, complete_within, hold_within, is_completed_under
+from penstock.ledger.database import Session, is_disconnect
+from penstock.ledger.effects import EffectState
+from penstock.ledger.state import State
+from penstock.schemas import Message
+from penstock.workers.effect import RESULT_BYTES_MAX, EffectStep, known_result
+from penstock.workers.errors import JobCancelled, LedgerLost, OutcomeUnknown, RunAgain, Snoozed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy import Connection
+
+    from penstock.ledger.admission import Claim
+    from penstock.schemas import Job
+    from penstock.workers.entry import Entry
+    from penstock.workers.sessions import HandlerSessions
+
+
+class Context:
+    """One attempt of one job.
+
+    `job_id` and `idempotency_key` are the same over all attempts; `attempt` counts from 1. `deadline` is when
+    this attempt is given up.
+    """
+
+    __slots__ = (
+        "_claim",
+        "_entry",
+        "_follow_ups",
+        "_is_cancel_requested",
+        "_log",
+        "_result",
+        "_sessions",
+        "_started_at",
+        "is_completed",
+    )
+
+    def __init__(
+        self,
+        claim: Claim,
+        entry: Entry,
+        *,
+        sessions: HandlerSessions,
+        is_cancel_requested: Callable[[str], bool],
+    ) -> None:
+        self._claim = claim
+        self._entry = entry
+        self._sessions = sessions
+        self._is_cancel_requested = is_cancel_requested
+        self._follow_ups: list[Offer] = []
+        self._result: bytes | None = None
+        self._log: Any = None
+        self._started_at: datetime | None = None
+        self.is_completed = False
+
+    @property
+    def job_id(self) -> str:
+        return self._claim.id
+
+    @property
+    def attempt(self) -> int:
+        return self._claim.attempts + 1
+
+    @property
+    def idempotency_key(self) -> str:
+        return self._claim.id
+
+    @property
+    def key(self) -> str | None:
+        """The dedup key it was published with."""
+        return self._claim.key
+
+    @property
+    def tenant(self) -> str | None:
+        return self._claim.tenant
+
+    @property
+    def correlation_id(self) -> str | None:
+        return self._claim.correlation_id
+
+    @property
+    def deadline(self) -> datetime:
+        if self._started_at is None:
+            self._started_at = datetime.now(UTC)
+        return self._started_at + timedelta(seconds=self._entry.contract.timeout_seconds)
+
+    @property
+    def log(self) -> Any:
+        """A structlog logger bound to the job's id, type and attempt."""
+        if self._log is None:
+            self._log = structlog.get_logger("penstock.handler").bind(
+                job_id=self.job_id, job_type=self._claim.type, attempt=self.attempt
+            )
+        return self._log
+
+    @property
+    def result(self) -> Any:
+        return None if self._result is None else pydantic_core.from_json(self._result)
+
+    @result.setter
+    def result(self, value: Any) -> None:
+        """What the job leaves behind for whoever asks: anything that JSON can hold, at most 64 KiB."""
+        encoded = pydantic_core.to_json(value)
+        if len(encoded) > RESULT_BYTES_MAX:
+            raise ValueError(f"ctx.result has {len(encoded)} bytes of JSON, at most {RESULT_BYTES_MAX} are kept")
+        self._result = encoded
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether somebody wants this job cancelled; looked up every second."""
+        return self._claim.cancel_requested or self._is_cancel_requested(self.job_id)
+
+    def check_cancelled(self) -> None:
+        """Stop here, as cancelled, if somebody wants that."""
+        if self.cancel_requested:
+            raise JobCancelled
+
+    def snooze(self, seconds: float) -> None:
+        """Stop here and run again after `seconds`, without using up an attempt."""
+        if not 0 <= seconds <= 366 * 86400:
+            raise ValueError(f"snooze takes between 0 seconds and a year, not {seconds}")
+        raise Snoozed(seconds)
+
+    def publish(
+        self,
+        job: Job,
+        *,
+        key: str | None = None,
+        due_at: datetime | None = None,
+        delay: timedelta | None = None,
+    ) -> str:
+        """Publish a follow-up job; returns its id. It is accepted with this job's completion, or not at all."""
+        if delay is not None:
+            due_at = datetime.now(UTC) + delay
+        message = Message.of(
+            job,
+            key=key,
+            due_at=due_at,
+            tenant=self._claim.tenant,
+            correlation_id=self._claim.correlation_id or self.job_id,
+            traceparent=self._claim.traceparent,
+        )
+        state = State.AVAILABLE if due_at is None or due_at <= datetime.now(UTC) else State.SCHEDULED
+        self._follow_ups.append(offer(message, job.contract(), state=state))
+        return message.id
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """The completing transaction: what is written here commits together with the job's completion, fenced.
+
+        Once per attempt, as the last thing that must be durable. An error inside rolls everything back; an error
+        after it is logged, not retried. Raises `RuntimeError` on a second use.
+        """
+        if self.is_completed:
+            raise RuntimeError("ctx.transaction() has completed this job already; use it once, ctx.checkpoint() before")
+        claim = self._claim
+        with self._open() as connection:
+            yield connection
+            complete_within(
+                connection,
+                job_id=claim.id,
+                token=claim.token,
+                result=self._result,
+                follow_ups=tuple(self._follow_ups),
+            )
+            self._commit(connection)
+        self.is_completed = True
+
+    @contextmanager
+    def checkpoint(self) -> Iterator[Connection]:
+        """A fenced transaction that does not complete the job: progress that a later attempt can build on."""
+        claim = self._claim
+        with self._open() as connection:
+            hold_within(connection, job_id=claim.id, token=claim.token)
+            yield connection
+            connection.commit()
+
+    @contextmanager
+    def effect(self, step: str, *, definite: tuple[type[BaseException], ...] = ()) -> Iterator[EffectStep]:
+        """An effect outside the ledger: mail, webhook, HTTP.
+
+        ```python
+        with ctx.effect("send") as effect:
+            if effect.needed:
+                provider.send(…, idempotency_key=effect.key)
+        ```
+        The intent is durable before the block, the outcome after it. An exception of a class in `definite` means
+        that nothing happened; any other leaves the outcome unknown, and the handler's declared policy decides.
+        """
+        claim, sessions = self._claim, self._sessions
+        key = f"{claim.id}:{step}"
+        known = sessions.once(
+            lambda session: effects.intend(session, job_id=claim.id, token=claim.token, step=step, key=key)
+        )
+        effect = self._resume(step, known)
+        try:
+            yield effect
+        except BaseException as error:
+            if effect.needed and (effect.happened is False or isinstance(error, definite)):
+                self._record(step, EffectState.NOT_DONE)
+            raise
+        if effect.needed:
+            result = None if effect.result is None else pydantic_core.to_json(effect.result)
+            self._record(step, EffectState.DONE, result)
+
+    @property
+    def follow_ups(self) -> tuple[Offer, ...]:
+        return tuple(self._follow_ups)
+
+    @property
+    def encoded_result(self) -> bytes | None:
+        return self._result
+
+    def _resume(self, step: str, known: effects.Effect) -> EffectStep:
+        if known.state is EffectState.DONE:
+            return EffectStep(known.key, needed=False, repeated=True, result=known_result(known))
+        if known.state is not EffectState.INTENDED:
+            return EffectStep(known.key, needed=True, repeated=False)
+        if self._entry.unknown == "park":
+            raise OutcomeUnknown(f"step {step!r}: an earlier attempt stopped between the effect and its record")
+        if self._entry.ask is None:
+            return EffectStep(known.key, needed=True, repeated=True)
+        answer = self._entry.ask(step, known.key)
+        if answer is None:
+            raise OutcomeUnknown(f"step {step!r}: the provider cannot tell whether it happened")
+        if answer:
+            self._record(step, EffectState.DONE)
+        return EffectStep(known.key, needed=not answer, repeated=True)
+
+    def _record(self, step: str, state: EffectState, result: bytes | None = None) -> None:
+        claim = self._claim
+        self._sessions.insist(
+            lambda session: effects.record_outcome(
+                session, job_id=claim.id, token=claim.token, step=step, state=state, result=result
+            )
+        )
+
+    @contextmanager
+    def _open(self) -> Iterator[Connection]:
+        """A connection whose loss is told apart from the handler's own errors by its state, not by the exception."""
+        with self._sessions.connection(timeout_seconds=self._entry.contract.timeout_seconds) as connection:
+            try:
+                yield connection
+            except Fenced:
+                connection.rollback()
+                self._settle_fenced()
+            except BaseException as error:
+                if connection.invalidated and not isinstance(error, RunAgain):
+                    raise LedgerLost from error
+                raise
+
+    def _commit(self, connection: Connection) -> None:
+        try:
+            connection.commit()
+        except DBAPIError as error:
+            if not is_disconnect(error):
+                raise
+            # The COMMIT may have landed: only the row can tell.
+            if not self._sessions.insist(self._is_completed):
+                raise RunAgain from error
+
+    def _settle_fenced(self) -> None:
+        """Zero rows: another owner, or a COMMIT of ours that landed after we had stopped waiting for it."""
+        if not self._sessions.insist(self._is_completed):
+            raise Fenced(self._claim.id)
+
+    def _is_completed(self, session: Session) -> bool:
+        return is_completed_under(session, job_id=self._claim.id, token=self._claim.token)

@@ -1,0 +1,136 @@
+"""What the supervisor writes into the ledger about its processes: deaths, deadlines, abandoned boards.
+
+The supervisor forks, so it keeps no connection: each of these opens a session for one transaction.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from penstock.ledger import processes
+from penstock.ledger.admission import Claim
+from penstock.ledger.jobs import show_job
+from penstock.ledger.rescue import Rescued, rescue_crashed, rescue_interrupted, rescue_lost
+from penstock.ledger.settlement import Failure, Outcome, settle
+from penstock.ledger.state import Reason, State
+from penstock.ledger.transitions import Death
+from penstock.workers.board import LANE, Board
+from penstock.workers.execution import decide_retry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from penstock.ledger.database import Ledger
+    from penstock.workers.board import Running
+    from penstock.workers.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class DeadProcess:
+    """A child that has ended. `running` is what its page on the board said; `intended`: we ended it ourselves."""
+
+    process_id: str
+    kind: int
+    status: int  # as from `os.waitpid`
+    running: tuple[str, ...]
+    intended: bool
+
+    @property
+    def how(self) -> str:
+        """For people: "SIGSEGV", "exit status 3"."""
+        if os.WIFSIGNALED(self.status):
+            return signal.Signals(os.WTERMSIG(self.status)).name
+        return f"exit status {os.waitstatus_to_exitcode(self.status)}"
+
+    @property
+    def death(self) -> Death:
+        killed = os.WIFSIGNALED(self.status) and os.WTERMSIG(self.status) in (signal.SIGKILL, signal.SIGTERM)
+        return Death.KILLED if killed else Death.OWN_DOING
+
+
+def record_death(ledger: Ledger, dead: DeadProcess) -> list[Rescued]:
+    """Free what the process held, blame what it ran; raises when the ledger cannot be reached."""
+    with ledger.session() as session:
+        if dead.intended:
+            freed = rescue_interrupted(session, process_id=dead.process_id, running=dead.running)
+        else:
+            freed = rescue_crashed(
+                session,
+                process_id=dead.process_id,
+                running=dead.running,
+                death=dead.death,
+                alone=dead.kind == LANE,
+                how=dead.how,
+            )
+        processes.deregister(session, dead.process_id)
+    return freed
+
+
+def record_timeout(ledger: Ledger, registry: Registry, running: Running, *, process_id: str) -> bool:
+    """The deadline of a job has passed: fence it and settle it; false if it was settled meanwhile."""
+    with ledger.session() as session:
+        row = show_job(session, running.job_id)
+        if row is None or row["state"] != State.EXECUTING or row["token"] != running.token:
+            return False
+        entry = registry.find(row["type"], row["version"])
+        seconds = entry.contract.timeout_seconds if entry is not None else 0.0
+        failure = Failure(
+            "timeout",
+            error_class="Timeout",
+            message=f"ran longer than its timeout of {seconds:g} seconds",
+            fingerprint=f"timeout:{row['type']}",
+        )
+        claim = Claim(
+            row["id"],
+            row["type"],
+            row["version"],
+            row["queue"],
+            b"",
+            running.token,
+            attempts=row["attempts"],
+        )
+        if entry is None or row["at_most_once"]:
+            outcome = Outcome(claim.id, claim.token, State.DEAD, Reason.OUTCOME_UNKNOWN, failure=failure)
+        else:
+            outcome = decide_retry(claim, entry, TimeoutError(failure.message), failure)
+        return not settle(session, [outcome], process_id=process_id)
+
+
+def clear_abandoned(ledger: Ledger, boards: Path, log: Any) -> None:
+    """Boards of supervisors that are gone: free what their dead processes held, at once instead of by lapse."""
+    for path in sorted(boards.glob("*.board")):
+        with Board.abandoned(path) as board:
+            if board is None:
+                continue
+            alive = False
+            for page in board:
+                process_id = page.process_id
+                if process_id is None:
+                    continue
+                if is_alive(page.pid):
+                    alive = True  # it has seen the pipe close, and is stopping by itself
+                    continue
+                with ledger.session() as session:
+                    freed = rescue_lost(session, process_id=process_id)
+                    processes.deregister(session, process_id)
+                if freed:
+                    log.warning("freed jobs of an abandoned process", process_id=process_id, jobs=len(freed))
+                page.vacate()
+        if not alive:
+            path.unlink(missing_ok=True)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process with this pid exists; a reused pid only delays the cleaning up."""
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,241 @@
+"""Deliveries from RabbitMQ: one connection, one channel, one thread that does nothing but I/O.
+
+The thread puts what arrives into `inbox` and carries out what the intake asks for: ack, give back, another
+prefetch. Each delivery belongs to the channel that brought it (its `generation`); nothing is ever acked on
+another one, because the same tag would there be somebody else's job.
+"""
+
+from __future__ import annotations
+
+import threading
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pika
+from pika.adapters.select_connection import SelectConnection
+from tenacity import RetryCallState, wait_random_exponential
+
+from penstock.producers.client.endpoint import Endpoint, describe
+from penstock.workers import topology
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from collections.abc import Set as AbstractSet
+
+    import pika.exceptions
+    from pika.channel import Channel
+
+RECONNECT_SECONDS_MAX = 10.0
+
+
+class Delivery(NamedTuple):
+    """One message as it came."""
+
+    generation: int
+    tag: int
+    queue: str
+    properties: pika.BasicProperties
+    body: bytes
+
+
+class Deliveries:
+    """Consumes queues; reconnects by itself. `prefetch` 0 means paused: nothing is held here."""
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        bindings: Mapping[str, AbstractSet[str]],
+        prefetch: int,
+        name: str,
+        log: Any,
+        on_declared_anew: Callable[[set[str]], None],
+    ) -> None:
+        self.inbox: SimpleQueue[Delivery] = SimpleQueue()
+        self.generation = 0
+        self.prefetch = prefetch
+        self.refused: dict[str, str] = {}
+        self._url = url
+        self._endpoint = Endpoint.read(url, name=name)
+        self._bindings = bindings
+        self._name = name
+        self._log = log
+        self._on_declared_anew = on_declared_anew
+        self._connection: SelectConnection | None = None
+        self._channel: Channel | None = None
+        self._consumers: dict[str, str] = {}
+        self._applied = 0  # the prefetch that the consumers were started with; 0: none are
+        self._pending = 0  # replies that RabbitMQ owes us before the next change
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="deliveries", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Give everything back that is not acked, and disconnect."""
+        self._stopping.set()
+        self._post(self._close)
+        self._thread.join(timeout=10)
+
+    @property
+    def is_consuming(self) -> bool:
+        """Whether every queue has a consumer that RabbitMQ has confirmed, or is paused on purpose."""
+        channel = self._channel
+        if channel is None or not channel.is_open or self.refused:
+            return False
+        return self.prefetch == 0 or (self._applied > 0 and len(self._consumers) == len(self._bindings))
+
+    def ack(self, generation: int, tag: int) -> None:
+        """Ack everything up to this tag, in one frame; a no-op if the channel that brought it is gone."""
+
+        def send() -> None:
+            if generation == self.generation and self._channel is not None and self._channel.is_open:
+                self._channel.basic_ack(tag, multiple=True)
+
+        self._post(send)
+
+    def set_prefetch(self, prefetch: int) -> None:
+        """Let RabbitMQ push this many; 0 pauses. Whatever is held unacked goes back to its queue first."""
+        self.prefetch = prefetch
+        self._post(self._reconcile)
+
+    def _run(self) -> None:
+        backoff = wait_random_exponential(multiplier=0.1, max=RECONNECT_SECONDS_MAX)
+        state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
+        while not self._stopping.is_set():
+            lived = False
+            try:
+                if self._declare():
+                    lived = self._live()
+            except Exception as error:
+                self._log.warning("no connection to RabbitMQ", broker=str(self._endpoint), error=describe(error))
+            self._forget()
+            state.attempt_number = 1 if lived else state.attempt_number + 1
+            self._stopping.wait(backoff(state))
+
+    def _declare(self) -> bool:
+        """Declare the queues; whether there is at least one to consume."""
+        found = topology.declare(self._url, self._bindings, name=self._name)
+        for queue, reason in found.refused.items():
+            if self.refused.get(queue) != reason:
+                self._log.error(
+                    "this queue exists with other arguments and is not consumed; delete it or move its messages",
+                    queue=queue,
+                    reason=reason,
+                )
+        self.refused = found.refused
+        if found.anew:
+            self._log.info("queues declared", queues=sorted(found.anew))
+            self._on_declared_anew(found.anew)
+        return len(found.refused) < len(self._bindings)
+
+    def _live(self) -> bool:
+        """One connection from its opening to its end; whether it was open at all."""
+        opened = False
+
+        def on_open(connection: Any) -> None:
+            nonlocal opened
+            opened = True
+            connection.channel(on_open_callback=self._on_channel)
+
+        def on_end(connection: Any, error: Any) -> None:
+            if not self._stopping.is_set():
+                self._log.warning("connection to RabbitMQ lost", broker=str(self._endpoint), error=_text(error))
+            connection.ioloop.stop()
+
+        self._connection = SelectConnection(
+            self._endpoint.parameters, on_open_callback=on_open, on_open_error_callback=on_end, on_close_callback=on_end
+        )
+        if self._stopping.is_set():
+            return False
+        self._connection.ioloop.start()
+        return opened
+
+    def _forget(self) -> None:
+        """The connection is gone, and with it every delivery that was not acked: RabbitMQ has them again."""
+        self.generation += 1
+        connection, self._connection, self._channel = self._connection, None, None
+        self._consumers, self._applied, self._pending = {}, 0, 0
+        if connection is not None:
+            connection.ioloop.close()
+
+    def _on_channel(self, channel: Channel) -> None:
+        self._channel = channel
+        self.generation += 1
+        # A consumer cancelled by RabbitMQ means a deleted queue: only declaring everything again is sure to help.
+        channel.add_on_cancel_callback(lambda _: self._break("a queue was deleted"))
+        channel.add_on_close_callback(lambda _, error: self._break(describe(error)))
+        self._reconcile()
+
+    def _reconcile(self) -> None:
+        """Bring the consumers to the wanted prefetch: cancel and give back first, then consume anew."""
+        channel = self._channel
+        if channel is None or not channel.is_open or self._pending or self._applied == self.prefetch:
+            return
+        if self._applied:
+            self._pending = len(self._consumers)
+            for tag in self._consumers.values():
+                channel.basic_cancel(tag, callback=lambda _: self._on_cancelled(channel))
+        else:
+            self._pending = 1
+            channel.basic_qos(prefetch_count=self.prefetch, callback=lambda _: self._consume(channel))
+
+    def _on_cancelled(self, channel: Channel) -> None:
+        self._pending -= 1
+        if self._pending == 0:
+            # After the last cancel-ok nothing more can arrive, so that this nack hits exactly what is held.
+            self.generation += 1
+            channel.basic_nack(0, multiple=True, requeue=True)
+            self._consumers, self._applied = {}, 0
+            self._reconcile()
+
+    def _consume(self, channel: Channel) -> None:
+        self._applied = self.prefetch
+        if self.prefetch == 0:
+            self._pending = 0
+            return
+        queues = [queue for queue in self._bindings if queue not in self.refused]
+        self._pending = len(queues)
+        for queue in queues:
+            self._consumers[queue] = channel.basic_consume(
+                queue, self._receiver(queue), callback=lambda _: self._on_consuming()
+            )
+
+    def _on_consuming(self) -> None:
+        self._pending -= 1
+        if self._pending == 0:
+            self._reconcile()
+
+    def _receiver(self, queue: str) -> Callable[..., None]:
+        put, generation = self.inbox.put, self.generation
+
+        def receive(_channel: Channel, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
+            put(Delivery(generation, method.delivery_tag, queue, properties, body))
+
+        return receive
+
+    def _break(self, reason: str) -> None:
+        if self._connection is not None and self._connection.is_open:
+            if not self._stopping.is_set():
+                self._log.warning("starting over with RabbitMQ", reason=reason)
+            self._connection.close()
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            if self._connection.is_open:
+                self._connection.close()
+            else:
+                self._connection.ioloop.stop()
+
+    def _post(self, action: Callable[[], None]) -> None:
+        connection = self._connection
+        if connection is not None:
+            try:
+                connection.ioloop.add_callback_threadsafe(action)
+            except Exception:  # the loop closed under us: what is to be done then is done by `_forget`
+                self._log.debug("the connection closed before a command")
+
+
+def _text(error: BaseException | str) -> str:
+    return describe(error) if isinstance(error, BaseException) else error

@@ -1,0 +1,184 @@
+"""The dispatcher: a row becomes due and is published. Outbox, delay, retry, rescue, replay and the recovery of a
+lost broker are all this one thing. Duplicates that it can make are absorbed by the claim."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pika.exceptions
+from sqlalchemy.exc import DBAPIError
+from tenacity import RetryCallState, wait_random_exponential
+
+from penstock.ledger import dispatches
+from penstock.ledger.database import LedgerUnavailable, Session
+from penstock.ledger.leases import give_lease_back, take_lease
+from penstock.producers.client import Publisher, PublishError, Unroutable
+from penstock.workers import topology
+from penstock.workers.sessions import close_quietly
+
+if TYPE_CHECKING:
+    from penstock.ledger.database import Ledger
+    from penstock.ledger.dispatches import Due
+    from penstock.workers.metrics import Metrics
+
+BATCH_JOBS_MAX = 500
+# RabbitMQ must never be a second backlog: at most so many rows of a queue are dispatched and not yet claimed.
+WINDOW_JOBS = 1000
+IDLE_SECONDS = 0.1
+QUEUES_SECONDS = 1.0
+LOST_CHECK_SECONDS = 5.0
+# A delivery may be held unclaimed by a worker for a second or two; a queue must stay empty for longer than that.
+LOST_AFTER_SECONDS = 10.0
+OVERDUE_CHECK_SECONDS = 30.0
+LEASE_NAME = "dispatcher"
+LEASE_SECONDS = 5.0
+PUBLISH_SECONDS = 10.0
+OUTAGE_WAIT_SECONDS_MAX = 2.0
+
+
+class Dispatcher:
+    """One thread. Any number of dispatchers may run; the lease only saves double work."""
+
+    def __init__(self, ledger: Ledger, *, broker_url: str, queues: set[str], metrics: Metrics, log: Any) -> None:
+        self._ledger = ledger
+        self._broker_url = broker_url
+        self._known_queues = queues
+        self._metrics = metrics
+        self._log = log
+        self._id = str(uuid.uuid4())
+        self._publisher = Publisher(broker_url, name="penstock-dispatcher", timeout_seconds=PUBLISH_SECONDS)
+        self._session: Session | None = None
+        self._queues: list[str] = []
+        self._queues_at = self._lost_at = self._overdue_at = self._lease_at = -1e9
+        self._leads = False
+        self._empty: set[str] = set()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="dispatcher", daemon=True)
+        self.passed_at = time.monotonic()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join(timeout=PUBLISH_SECONDS + 5)
+        self._publisher.close(timeout_seconds=2)
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether passes end without an error, with or without work."""
+        return time.monotonic() - self.passed_at < 3 * PUBLISH_SECONDS
+
+    def _loop(self) -> None:
+        state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
+        wait = wait_random_exponential(multiplier=0.05, max=OUTAGE_WAIT_SECONDS_MAX)
+        while not self._stopping.is_set():
+            try:
+                if self._session is None:
+                    self._session = self._ledger.session()
+                busy = self._pass(self._session)
+                self.passed_at = time.monotonic()
+                state.attempt_number = 1
+                if not busy:
+                    self._stopping.wait(IDLE_SECONDS)
+            except (DBAPIError, LedgerUnavailable, pika.exceptions.AMQPError, PublishError, OSError) as error:
+                self._log.warning("dispatching is held up", error=type(error).__name__, detail=str(error)[:200])
+                self._drop_session()
+                self._stopping.wait(wait(state))
+                state.attempt_number += 1
+            except Exception:
+                self._log.exception("the dispatcher stumbled")
+                self._drop_session()
+                self._stopping.wait(1.0)
+        self._sign_off()
+
+    def _pass(self, session: Session) -> bool:
+        """One look at every queue; whether something was dispatched."""
+        now = time.monotonic()
+        if now - self._lease_at > LEASE_SECONDS / 3:
+            self._leads = take_lease(session, name=LEASE_NAME, holder=self._id, seconds=LEASE_SECONDS)
+            self._lease_at = now
+        if not self._leads:
+            self._stopping.wait(LEASE_SECONDS / 5)
+            return False
+        if now - self._queues_at > QUEUES_SECONDS:
+            self._queues_at = now
+            due = dispatches.due_queues(session)
+            self._metrics.due(due)
+            self._queues = sorted(self._known_queues | {queue for queue, _, _ in due})
+        if now - self._overdue_at > OVERDUE_CHECK_SECONDS:
+            self._overdue_at = now
+            self._warn(dispatches.suspect_overdue(session), "dispatched long ago and not claimed: dispatched again")
+        if now - self._lost_at > LOST_CHECK_SECONDS:
+            self._lost_at = now
+            self._look_for_lost(session)
+        # A list, not a generator: every queue gets its turn in every pass.
+        dispatched = sum([self._dispatch(session, queue) for queue in self._queues])
+        self._metrics.dispatcher_passed()
+        return dispatched > 0
+
+    def _dispatch(self, session: Session, queue: str) -> int:
+        """Select, publish without a lock, wait for the confirms, mark what had not moved on; returns how many."""
+        due = dispatches.select_due(session, queue=queue, limit=BATCH_JOBS_MAX)
+        if not due:
+            return 0
+        room = WINDOW_JOBS - dispatches.count_dispatched(session, queue)
+        due = due[: max(0, room)]
+        if not due:
+            return 0
+        batch = self._publisher.submit_many([row.message for row in due], timeout_seconds=PUBLISH_SECONDS).wait()
+        confirmed = [row for row, error in zip(due, batch.errors, strict=True) if error is None]
+        failed = [(row, error) for row, error in zip(due, batch.errors, strict=True) if error is not None]
+        dispatches.mark_dispatched(session, confirmed)
+        self._metrics.published(queue, confirmed=len(confirmed), failed=len(failed))
+        self._mend(queue, failed)
+        return len(confirmed)
+
+    def _mend(self, queue: str, failed: list[tuple[Due, PublishError]]) -> None:
+        """A missing queue or binding is declared; anything else is tried again on the next pass."""
+        missing = {row.message.type for row, error in failed if isinstance(error, Unroutable)}
+        if missing:
+            found = topology.declare(self._broker_url, {queue: missing}, name="penstock-dispatcher")
+            self._log.info("declared for dispatch", queue=queue, types=sorted(missing), refused=found.refused)
+        others = [error for _, error in failed if not isinstance(error, Unroutable)]
+        if others:
+            raise others[0]
+
+    def _look_for_lost(self, session: Session) -> None:
+        """What was dispatched to a queue that has since been seen empty is not in it, and is dispatched again."""
+        queues = set(dispatches.dispatched_queues(session))
+        if not queues:
+            self._empty = set()
+            return
+        ready = topology.count_ready(self._broker_url, queues, name="penstock-dispatcher")
+        empty = {queue for queue, messages in ready.items() if messages == 0}
+        for queue in empty & self._empty:
+            lost = dispatches.suspect_lost(session, queue=queue, older_seconds=LOST_AFTER_SECONDS)
+            self._warn(lost, "lost by the broker: dispatched again", queue=queue)
+        for queue in [queue for queue, messages in ready.items() if messages is None]:
+            self._warn(
+                dispatches.suspect_lost(session, queue=queue, older_seconds=0),
+                "their queue is gone: dispatched again",
+                queue=queue,
+            )
+        self._empty = empty
+
+    def _warn(self, jobs: int, what: str, **details: Any) -> None:
+        if jobs:
+            self._log.warning(what, jobs=jobs, **details)
+
+    def _sign_off(self) -> None:
+        try:
+            if self._session is not None:
+                give_lease_back(self._session, name=LEASE_NAME, holder=self._id)
+        except DBAPIError:
+            self._log.debug("the lease runs out by itself")
+        self._drop_session()
+
+    def _drop_session(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            close_quietly(session)

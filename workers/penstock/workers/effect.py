@@ -1,0 +1,48 @@
+"""One step with an effect outside the ledger: intent, stable key, outcome."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pydantic_core
+
+if TYPE_CHECKING:
+    from penstock.ledger.effects import Effect
+
+RESULT_BYTES_MAX = 64 * 1024
+
+
+class EffectStep:
+    """What a handler sees inside `with ctx.effect("send") as effect:`.
+
+    `key` is the idempotency key for the provider: the same over all attempts of the job. `needed` is false when
+    the ledger knows that the effect has happened; then `result` is what was noted with it. `repeated` tells that
+    an earlier attempt may have had the effect already.
+    """
+
+    def __init__(self, key: str, *, needed: bool, repeated: bool, result: Any = None) -> None:
+        self.key = key
+        self.needed = needed
+        self.repeated = repeated
+        self._result = result
+        self.happened: bool | None = None
+
+    @property
+    def result(self) -> Any:
+        return self._result
+
+    @result.setter
+    def result(self, value: Any) -> None:
+        """What to remember of it, such as the provider's message id; JSON of at most 64 KiB."""
+        if len(pydantic_core.to_json(value)) > RESULT_BYTES_MAX:
+            raise ValueError(f"effect.result has more than {RESULT_BYTES_MAX} bytes of JSON; keep a reference instead")
+        self._result = value
+
+    def not_done(self) -> None:
+        """Say, before an exception leaves the block, that the effect surely did not happen."""
+        self.happened = False
+
+
+def known_result(effect: Effect) -> Any:
+    """What was noted with an effect that is done."""
+    return None if effect.result is None else pydantic_core.from_json(effect.result)

@@ -1,0 +1,71 @@
+"""What the engine knows of one job type: its contract, how to read its payload, and the function to run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from penstock.schemas import PayloadError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import dramatiq
+
+    from penstock.schemas import Contract, Job
+    from penstock.workers.context import Context
+    from penstock.workers.handler import Ask, UnknownPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One type and version. `read` raises `PayloadError`; `call` gets what it returns, and the context."""
+
+    contract: Contract
+    actor: dramatiq.Actor[Any, Any]
+    read: Callable[[bytes], Any]
+    call: Callable[[Any, Context], Any]
+    is_async: bool = False
+    unknown: UnknownPolicy = "retry_same_key"
+    ask: Ask | None = None
+
+
+def handler_entry(
+    job_class: type[Job],
+    function: Callable[[Any, Context], Awaitable[None] | None],
+    *,
+    actor: dramatiq.Actor[Any, Any],
+    is_async: bool,
+    unknown: UnknownPolicy,
+    ask: Ask | None,
+) -> Entry:
+    """A function that was tagged with `@handler`."""
+    return Entry(
+        contract=job_class.contract(),
+        actor=actor,
+        read=job_class.from_body,
+        call=function,
+        is_async=is_async,
+        unknown=unknown,
+        ask=ask,
+    )
+
+
+def actor_entry(actor: dramatiq.Actor[Any, Any], contract: Contract) -> Entry:
+    """A plain Dramatiq actor: its arguments are the payload."""
+
+    def read(body: bytes) -> tuple[list[Any], dict[str, Any]]:
+        payload = json.loads(body)
+        args, kwargs = payload.get("args", []), payload.get("kwargs", {})
+        if not isinstance(args, list):
+            raise PayloadError(contract.type, contract.version, [("args", "must be a list")])
+        if not isinstance(kwargs, dict):
+            raise PayloadError(contract.type, contract.version, [("kwargs", "must be an object")])
+        return args, kwargs
+
+    def call(payload: tuple[list[Any], dict[str, Any]], ctx: Context) -> Any:
+        args, kwargs = payload
+        return actor.fn(*args, **kwargs)
+
+    return Entry(contract=contract, actor=actor, read=read, call=call)

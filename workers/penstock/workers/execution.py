@@ -1,0 +1,166 @@
+"""`execute`: one claim is run and its outcome decided. Everything that happens to a job happens here.
+
+Never in middleware hooks: Dramatiq swallows what they raise, so a failed claim would still run and a failed
+retry would be acked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import dramatiq
+from dramatiq.asyncio import get_event_loop_thread
+from dramatiq.errors import RateLimitExceeded
+from dramatiq.middleware import SkipMessage
+
+from penstock.ledger.completion import Fenced
+from penstock.ledger.settlement import Failure, Outcome
+from penstock.ledger.state import Reason, State
+from penstock.schemas import Bury, PayloadError
+from penstock.workers.broker import envelope
+from penstock.workers.context import Context
+from penstock.workers.errors import JobCancelled, LedgerLost, OutcomeUnknown, Permanent, RunAgain, Snoozed
+from penstock.workers.redaction import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from penstock.ledger.admission import Claim
+    from penstock.workers.entry import Entry
+    from penstock.workers.hooks import Hooks
+    from penstock.workers.sessions import HandlerSessions
+
+RATE_LIMIT_DELAY_SECONDS = 5.0
+LOST_DELAY_SECONDS = 1.0
+
+
+class Settled:
+    """The job needs no settling: its own transaction has completed it, or it belongs to somebody else by now."""
+
+    def __init__(self, *, fenced: bool) -> None:
+        self.fenced = fenced
+
+
+COMPLETED = Settled(fenced=False)
+FENCED = Settled(fenced=True)
+
+
+class Executor:
+    """Runs claims on the calling thread."""
+
+    def __init__(
+        self,
+        *,
+        sessions: HandlerSessions,
+        hooks: Hooks | None,
+        is_cancel_requested: Callable[[str], bool],
+        log: Any,
+    ) -> None:
+        self._sessions = sessions
+        self._hooks = hooks
+        self._is_cancel_requested = is_cancel_requested
+        self._log = log
+
+    def execute(self, claim: Claim, entry: Entry) -> Outcome | Settled:
+        """Read the payload, run the handler, decide what follows. Never raises."""
+        try:
+            payload = entry.read(claim.payload)
+        except PayloadError as error:
+            return _buried(claim, Reason.INVALID_PAYLOAD, Failure("invalid", "PayloadError", str(error)), counts=False)
+        while True:
+            ctx = Context(claim, entry, sessions=self._sessions, is_cancel_requested=self._is_cancel_requested)
+            try:
+                self._run(entry, payload, ctx)
+            except RunAgain:
+                continue
+            except BaseException as error:
+                if ctx.is_completed:
+                    self._log_after_completion(claim, error)
+                    return COMPLETED
+                return self._after(error, claim, entry)
+            if ctx.is_completed:
+                return COMPLETED
+            return Outcome(claim.id, claim.token, State.COMPLETED, result=ctx.encoded_result, follow_ups=ctx.follow_ups)
+
+    def _run(self, entry: Entry, payload: Any, ctx: Context) -> None:
+        if self._hooks is not None:
+            message = envelope(entry.actor, ctx.job_id, payload)
+            self._hooks.around(message, lambda: self._call(entry, payload, ctx))
+        else:
+            self._call(entry, payload, ctx)
+
+    def _call(self, entry: Entry, payload: Any, ctx: Context) -> Any:
+        if not entry.is_async:
+            return entry.call(payload, ctx)
+        loop = get_event_loop_thread()
+        if loop is None:
+            raise RuntimeError("an async handler needs the event loop thread, which this process did not start")
+        return loop.run_coroutine(_within(entry.call(payload, ctx), entry.contract.timeout_seconds))
+
+    def _after(self, error: BaseException, claim: Claim, entry: Entry) -> Outcome | Settled:
+        """What follows an attempt that did not return."""
+        contract = entry.contract
+        if isinstance(error, Fenced):
+            return FENCED
+        if isinstance(error, Snoozed):
+            return Outcome(claim.id, claim.token, State.SCHEDULED, counts=False, delay_seconds=error.seconds)
+        if isinstance(error, RateLimitExceeded):
+            delay = RATE_LIMIT_DELAY_SECONDS
+            return Outcome(claim.id, claim.token, State.SCHEDULED, counts=False, delay_seconds=delay)
+        if isinstance(error, JobCancelled | SkipMessage):
+            return Outcome(claim.id, claim.token, State.CANCELLED, Reason.CANCELLED)
+        if isinstance(error, LedgerLost):
+            return Outcome(
+                claim.id, claim.token, State.AVAILABLE, counts=False, delay_seconds=LOST_DELAY_SECONDS, trouble=True
+            )
+        failure = describe(
+            error, payload=claim.payload, kind="timeout" if isinstance(error, TimeoutError) else "failed"
+        )
+        self._log.warning(
+            "attempt failed",
+            job_id=claim.id,
+            job_type=claim.type,
+            attempt=claim.attempts + 1,
+            error_class=failure.error_class,
+            fingerprint=failure.fingerprint,
+        )
+        if isinstance(error, OutcomeUnknown):
+            return _buried(claim, Reason.OUTCOME_UNKNOWN, failure)
+        if isinstance(error, (Permanent, *contract.permanent)):
+            return _buried(claim, Reason.PERMANENT, failure)
+        return decide_retry(claim, entry, error, failure)
+
+    def _log_after_completion(self, claim: Claim, error: BaseException) -> None:
+        self._log.warning(
+            "the handler raised after its transaction had completed the job",
+            job_id=claim.id,
+            job_type=claim.type,
+            error_class=type(error).__name__,
+        )
+
+
+def decide_retry(claim: Claim, entry: Entry, error: BaseException, failure: Failure) -> Outcome:
+    """Again later, or buried: the contract's bound first, then its policy."""
+    contract = entry.contract
+    if contract.guarantee == "at_most_once":
+        return _buried(claim, Reason.ATTEMPTS, failure)
+    if claim.attempts + 1 >= contract.max_attempts:
+        return _buried(claim, Reason.ATTEMPTS, failure)
+    decision = contract.retry.decide(claim.attempts + 1, error)
+    if isinstance(decision, Bury):
+        return _buried(claim, decision.reason, failure)
+    return Outcome(claim.id, claim.token, State.RETRYABLE, delay_seconds=decision.delay_seconds, failure=failure)
+
+
+def _buried(claim: Claim, reason: Reason | str, failure: Failure, *, counts: bool = True) -> Outcome:
+    return Outcome(claim.id, claim.token, State.DEAD, reason, counts=counts, failure=failure)
+
+
+async def _within(call: Any, seconds: float) -> Any:
+    """A coroutine can be stopped at its deadline without harm to others."""
+    async with asyncio.timeout(seconds):
+        return await call
+
+
+__all__ = ["COMPLETED", "FENCED", "Executor", "Settled", "decide_retry", "dramatiq"]

@@ -1,0 +1,138 @@
+"""The handlers of a worker, collected from its modules at start. Duplicates and gaps are refused here."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import dramatiq
+
+from penstock.schemas import ContractError
+from penstock.workers.broker import PenstockBroker, contract_of_actor
+from penstock.workers.entry import Entry, actor_entry, handler_entry
+from penstock.workers.errors import WorkerConfigurationError
+from penstock.workers.handler import TAG, HandlerTag
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import ModuleType
+
+
+class Registry:
+    """Entries by (type, version), and the queues they need."""
+
+    def __init__(self, broker: PenstockBroker) -> None:
+        self.broker = broker
+        self._entries: dict[tuple[str, int], Entry] = {}
+
+    @classmethod
+    def load(cls, modules: Iterable[str], *, broker: PenstockBroker | None = None) -> Registry:
+        """Import modules by name and collect their handlers and Dramatiq actors.
+
+        Actors that a module declares without a broker of their own belong to ours. Raises
+        `WorkerConfigurationError` and `ContractError`.
+        """
+        broker = broker or PenstockBroker()
+        dramatiq.set_broker(broker)
+        registry = cls(broker)
+        for name in modules:
+            registry.collect(_import(name))
+        if not registry._entries:
+            raise WorkerConfigurationError(
+                f"--jobs {', '.join(modules)}: no handlers found; tag functions with @handler(JobClass)"
+            )
+        return registry
+
+    def collect(self, module: ModuleType) -> None:
+        """Add what a module has in its namespace, its own or imported."""
+        for value in list(vars(module).values()):
+            tag = getattr(value, TAG, None) if inspect.isfunction(value) else None
+            if isinstance(tag, HandlerTag):
+                self.add(tag, value)
+            elif isinstance(value, dramatiq.Actor) and not self._is_ours(value):
+                self._put(actor_entry(value, contract_of_actor(value)), value.fn)
+
+    def add(self, tag: HandlerTag, function: Any) -> None:
+        """Add one tagged function; raises `ContractError` if its type and version are taken."""
+        contract = tag.job_class.contract()
+        known = self._entries.get((contract.type, contract.version))
+        if known is not None and known.call is function:
+            return  # the same function, imported into a second module
+        name = contract.type if contract.version == 1 else f"{contract.type}-v{contract.version}"
+        self._refuse_duplicate(contract.type, contract.version, function)
+        actor: dramatiq.Actor[Any, Any] = dramatiq.Actor(
+            function, broker=self.broker, actor_name=name, queue_name=contract.queue, priority=0, options={}
+        )
+        is_async = inspect.iscoroutinefunction(function)
+        self._put(
+            handler_entry(tag.job_class, function, actor=actor, is_async=is_async, unknown=tag.unknown, ask=tag.ask),
+            function,
+        )
+
+    def find(self, job_type: str, version: int) -> Entry | None:
+        return self._entries.get((job_type, version))
+
+    def knows_type(self, job_type: str) -> bool:
+        return any(known == job_type for known, _ in self._entries)
+
+    def bindings(self, queues: Iterable[str] | None = None) -> dict[str, set[str]]:
+        """Job types by queue, of all queues or of these; raises `WorkerConfigurationError` for an unknown one."""
+        found: dict[str, set[str]] = {}
+        for entry in self:
+            found.setdefault(entry.contract.queue, set()).add(entry.contract.type)
+        if queues is None:
+            return found
+        unknown = sorted(set(queues) - set(found))
+        if unknown:
+            raise WorkerConfigurationError(
+                f"--queues {', '.join(unknown)}: no handler uses it; the handlers use {', '.join(sorted(found))}"
+            )
+        return {queue: types for queue, types in found.items() if queue in set(queues)}
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries.values())
+
+    @property
+    def has_async(self) -> bool:
+        return any(entry.is_async or inspect.iscoroutinefunction(inspect.unwrap(entry.actor.fn)) for entry in self)
+
+    def _put(self, entry: Entry, function: Any) -> None:
+        contract = entry.contract
+        known = self._entries.get((contract.type, contract.version))
+        if known is not None and known.actor is entry.actor:
+            return
+        self._refuse_duplicate(contract.type, contract.version, function)
+        other_queue = next((e.contract.queue for e in self if e.contract.type == contract.type), contract.queue)
+        if other_queue != contract.queue:
+            raise ContractError(
+                f"{contract.type} uses the queues {other_queue!r} and {contract.queue!r}: "
+                "all versions of a type share one queue"
+            )
+        self._entries[contract.type, contract.version] = entry
+
+    def _refuse_duplicate(self, job_type: str, version: int, function: Any) -> None:
+        known = self._entries.get((job_type, version))
+        if known is not None:
+            raise ContractError(
+                f"{job_type} v{version} has two handlers, {_name(known.actor.fn)} and {_name(function)}: "
+                "remove one, or give one another version"
+            )
+
+    def _is_ours(self, actor: dramatiq.Actor[Any, Any]) -> bool:
+        return any(entry.actor is actor for entry in self)
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise WorkerConfigurationError(
+                f"--jobs {name}: no such module; give a dotted module name that can be imported from here"
+            ) from None
+        raise
+
+
+def _name(function: Any) -> str:
+    return f"{function.__module__}.{function.__qualname__}"

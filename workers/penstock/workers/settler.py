@@ -1,0 +1,127 @@
+"""Outcomes gather while the previous batch is committing, and go out together."""
+
+from __future__ import annotations
+
+import threading
+import time
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.exc import DBAPIError
+from tenacity import RetryCallState, wait_random_exponential
+
+from penstock.ledger.database import LedgerUnavailable, Session, is_bad_data
+from penstock.ledger.settlement import Failure, Outcome, settle
+from penstock.ledger.state import Reason, State
+from penstock.workers.sessions import close_quietly
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from penstock.ledger.admission import Claim
+    from penstock.ledger.database import Ledger
+    from penstock.workers.holding import Holding
+
+BATCH_JOBS_MAX = 500
+# With handlers of a few milliseconds a commit per job would cost more than the job: wait a moment for company.
+LINGER_SECONDS = 0.004
+OUTAGE_WAIT_SECONDS_MAX = 2.0
+
+
+class Settler:
+    """One thread with a session of its own. During an outage outcomes wait here; nothing is dropped."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        holding: Holding,
+        *,
+        process_id: str,
+        log: Any,
+        on_settled: Callable[[list[tuple[Outcome, Claim | None]], set[str]], None],
+    ) -> None:
+        self._ledger = ledger
+        self._holding = holding
+        self._process_id = process_id
+        self._log = log
+        self._on_settled = on_settled
+        self._outcomes: SimpleQueue[Outcome | None] = SimpleQueue()
+        self._session: Session | None = None
+        self._gave_up = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="settler", daemon=True)
+        self.is_connected = False
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, outcome: Outcome) -> None:
+        self._outcomes.put(outcome)
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """Settle what is there, then end; false if the ledger did not take it all in time."""
+        self._outcomes.put(None)
+        self._thread.join(timeout_seconds)
+        self._gave_up.set()
+        return not self._thread.is_alive()
+
+    def _loop(self) -> None:
+        stopping = False
+        while not stopping:
+            batch, stopping = self._gather()
+            if batch:
+                fenced = self._write(batch)
+                held = self._holding.claims
+                self._on_settled([(outcome, held.pop(outcome.job_id, None)) for outcome in batch], fenced)
+        self._drop_session()
+
+    def _gather(self) -> tuple[list[Outcome], bool]:
+        first = self._outcomes.get()
+        if first is None:
+            return [], True
+        batch = [first]
+        until = time.monotonic() + LINGER_SECONDS
+        while len(batch) < BATCH_JOBS_MAX:
+            try:
+                left = until - time.monotonic()
+                outcome = self._outcomes.get_nowait() if left <= 0 else self._outcomes.get(timeout=left)
+            except Empty:
+                break
+            if outcome is None:
+                return batch, True
+            batch.append(outcome)
+        return batch, False
+
+    def _write(self, batch: list[Outcome]) -> set[str]:
+        """Settle a batch, however long the ledger is away; returns the fenced ids."""
+        state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
+        wait = wait_random_exponential(multiplier=0.05, max=OUTAGE_WAIT_SECONDS_MAX)
+        while not self._gave_up.is_set():
+            try:
+                if self._session is None:
+                    self._session = self._ledger.session()
+                self.is_connected = True
+                return settle(self._session, batch, process_id=self._process_id)
+            except (DBAPIError, LedgerUnavailable) as error:
+                if is_bad_data(error):
+                    return self._write_singly(batch)
+                self.is_connected = False
+                self._log.warning("outcomes wait for the ledger", jobs=len(batch), error=type(error).__name__)
+                self._drop_session()
+                self._gave_up.wait(wait(state))
+                state.attempt_number += 1
+        return set()
+
+    def _write_singly(self, batch: list[Outcome]) -> set[str]:
+        """One bad value fails a whole batch: find it, and record its job as dead without it."""
+        if len(batch) == 1:
+            [guilty] = batch
+            self._log.error("the ledger refuses an outcome", job_id=guilty.job_id)
+            failure = Failure("failed", "RefusedByLedger", "the ledger refused this outcome's result or follow-ups")
+            return self._write([Outcome(guilty.job_id, guilty.token, State.DEAD, Reason.PERMANENT, failure=failure)])
+        middle = len(batch) // 2
+        return self._write(batch[:middle]) | self._write(batch[middle:])
+
+    def _drop_session(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            close_quietly(session)

@@ -1,0 +1,269 @@
+"""The supervisor: forks the processes of a pool, watches them, and says truly what became of each.
+
+One thread and no open connection, so that forking is safe and a replacement starts in milliseconds, with the
+jobs' modules imported already. Whatever needs a connection or a thread runs in a child.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import traceback
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.exc import DBAPIError
+
+from penstock.ledger.database import Ledger, LedgerUnavailable
+from penstock.workers import board
+from penstock.workers.board import Board, Page
+from penstock.workers.caretaker import Caretaker
+from penstock.workers.deaths import DeadProcess, clear_abandoned, record_death, record_timeout
+from penstock.workers.metrics import Metrics
+from penstock.workers.monitor import Monitor
+from penstock.workers.process import WorkerProcess, stop_on_signals, stop_with_supervisor
+
+if TYPE_CHECKING:
+    from penstock.workers.pool import Pool
+    from penstock.workers.registry import Registry
+
+TICK_SECONDS = 0.05
+LEDGER_RETRY_SECONDS = 0.5
+STOP_EXTRA_SECONDS = 20.0
+RETIRE_SECONDS_MIN = 3.0
+# A child that dies within this time of its start is not started again at once.
+EARLY_DEATH_SECONDS = 2.0
+RESTART_WAIT_SECONDS_MAX = 10.0
+SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
+
+
+@dataclass(slots=True)
+class Child:
+    """A process of ours. `timed_out` are the jobs for whose deadlines it is being retired."""
+
+    page: Page
+    process_id: str
+    kind: int
+    slot: str
+    started_at: float
+    retired_at: float | None = None
+    timed_out: set[str] = field(default_factory=set)
+    killed: bool = False
+
+
+class Supervisor:
+    """Runs a pool until SIGTERM or Ctrl-C; a second signal ends it at once."""
+
+    def __init__(self, pool: Pool, registry: Registry, *, log: Any) -> None:
+        self.pool = pool
+        self.registry = registry
+        self.log = log.bind(pool=pool.name)
+        self._ledger = Ledger(pool.database_url)
+        self._children: dict[int, Child] = {}
+        self._dead: list[DeadProcess] = []
+        self._ledger_retry_at = 0.0
+        self._restart_at = 0.0
+        self._early_deaths = 0
+        self._stopping_since: float | None = None
+        self._lane_wanted = True  # the first look tells whether suspects wait from before
+
+    def run(self) -> int:
+        """Returns the exit status."""
+        self.registry.bindings(self.pool.queues)  # an unknown queue is refused before anything starts
+        pool = self.pool
+        pool.boards_dir.mkdir(parents=True, exist_ok=True)
+        path = pool.boards_dir / f"{uuid.uuid4()}.board"
+        # Room for replacements beside those that are being retired, the lane, the dispatcher and the monitor.
+        self._board = Board.create(path, pages=2 * pool.processes + 4, threads=pool.threads)
+        self._lifeline, self._lifeline_end = os.pipe()
+        self._metrics = Metrics(pool.metrics_dir, "supervisor")
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        self._clear_abandoned()
+        self.log.info("pool started", processes=pool.processes, threads=pool.threads, pid=os.getpid())
+        while self._stopping_since is None or self._children:
+            self._tick()
+        self._record_deaths()
+        path.unlink(missing_ok=True)
+        self.log.info("pool stopped", unrecorded=len(self._dead))
+        return 0 if not self._dead else 1
+
+    def _tick(self) -> None:
+        self._reap()
+        self._record_deaths()
+        if self._stopping_since is None:
+            self._check_deadlines()
+            self._kill_retired()
+            self._start_missing()
+        else:
+            self._kill_stragglers(self._stopping_since)
+        received = signal.sigtimedwait(SIGNALS, TICK_SECONDS)
+        if received is not None and received.si_signo != signal.SIGCHLD:
+            self._stop()
+
+    def _start_missing(self) -> None:
+        if time.monotonic() < self._restart_at:
+            return
+        kinds = [child.kind for child in self._children.values() if child.retired_at is None]
+        if self.pool.metrics_port is not None and board.MONITOR not in kinds:
+            self._fork(board.MONITOR, "monitor")
+        if self.pool.with_dispatcher and board.DISPATCHER not in kinds:
+            self._fork(board.DISPATCHER, "dispatcher")
+        if board.LANE not in kinds and (self._lane_wanted or any(page.wants_lane for page in self._board)):
+            self._lane_wanted = False
+            self._fork(board.LANE, "lane")
+        for _ in range(self.pool.processes - kinds.count(board.WORKER)):
+            taken = {child.slot for child in self._children.values()}
+            slot = next(name for number in range(1000) if (name := f"worker-{number}") not in taken)
+            self._fork(board.WORKER, slot)
+
+    def _fork(self, kind: int, slot: str) -> None:
+        page = next((page for page in self._board if page.process_id is None), None)
+        if page is None:
+            return  # all pages are taken by processes that are being retired; their deadlines free them
+        process_id = str(uuid.uuid4())
+        page.occupy(process_id, pid=0, kind=kind)
+        pid = os.fork()
+        if pid == 0:
+            os._exit(self._be_child(kind, page, process_id, slot))
+        page.pid = pid
+        self._children[pid] = Child(page, process_id, kind, slot, time.monotonic())
+
+    def _be_child(self, kind: int, page: Page, process_id: str, slot: str) -> int:
+        """In the child; returns its exit status."""
+        try:
+            os.close(self._lifeline_end)
+            self._board.release_lock()
+            part = self._make_part(kind, page, process_id, slot)
+            stop_on_signals(part.request_stop)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+            stop_with_supervisor(self._lifeline, part.request_stop)
+            return part.run()
+        except BaseException:
+            traceback.print_exc()
+            return 1
+
+    def _make_part(self, kind: int, page: Page, process_id: str, slot: str) -> WorkerProcess | Caretaker | Monitor:
+        pool = self.pool
+        if kind == board.MONITOR:
+            return Monitor(self._board, pool, page=page, log=self.log)
+        if kind == board.DISPATCHER:
+            return Caretaker(
+                database_url=pool.database_url,
+                broker_url=pool.broker_url,
+                queues=set(self.registry.bindings(pool.queues)),
+                metrics_dir=pool.metrics_dir,
+                slot=slot,
+                page=page,
+                log=self.log,
+            )
+        lane = kind == board.LANE
+        return WorkerProcess(pool, self.registry, page=page, process_id=process_id, slot=slot, lane=lane, log=self.log)
+
+    def _reap(self) -> None:
+        while self._children:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            child = self._children.pop(pid, None)
+            if child is not None:
+                self._note_death(child, status)
+
+    def _note_death(self, child: Child, status: int) -> None:
+        running = tuple(it.job_id for it in child.page.running().values())
+        was_asked = self._stopping_since is not None or child.killed
+        clean = was_asked or (os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0 and not running)
+        dead = DeadProcess(child.process_id, child.kind, status, running, intended=clean)
+        child.page.vacate()
+        if child.kind in (board.WORKER, board.LANE):
+            self._dead.append(dead)
+        if not clean:
+            self.log.error("process died", process_id=child.process_id, slot=child.slot, how=dead.how, ran=len(running))
+            self._slow_down(child)
+
+    def _slow_down(self, child: Child) -> None:
+        """A child that cannot even start must not be forked twenty times a second."""
+        if time.monotonic() - child.started_at > EARLY_DEATH_SECONDS or child.page.is_healthy:
+            self._early_deaths = 0
+            return
+        self._early_deaths += 1
+        wait = min(RESTART_WAIT_SECONDS_MAX, 0.1 * 2**self._early_deaths)
+        self._restart_at = time.monotonic() + wait
+
+    def _record_deaths(self) -> None:
+        while self._dead and time.monotonic() >= self._ledger_retry_at:
+            dead = self._dead[0]
+            try:
+                freed = record_death(self._ledger, dead)
+            except (LedgerUnavailable, DBAPIError) as error:
+                self.log.warning("a death is recorded when the ledger answers", error=type(error).__name__)
+                self._ledger_retry_at = time.monotonic() + LEDGER_RETRY_SECONDS
+                return
+            self._dead.pop(0)
+            self._metrics.rescued(freed)
+            suspects = sum(job.suspect and job.state == "available" for job in freed)
+            self._lane_wanted = self._lane_wanted or suspects > 0
+            if freed:
+                self.log.warning(
+                    "jobs freed", process_id=dead.process_id, how=dead.how, jobs=len(freed), suspects=suspects
+                )
+
+    def _check_deadlines(self) -> None:
+        now = time.monotonic()
+        for child in self._children.values():
+            if child.kind not in (board.WORKER, board.LANE):
+                continue
+            for running in child.page.running().values():
+                if running.deadline < now and running.job_id not in child.timed_out:
+                    self._time_out(child, running)
+
+    def _time_out(self, child: Child, running: board.Running) -> None:
+        if time.monotonic() < self._ledger_retry_at:
+            return
+        try:
+            fenced = record_timeout(self._ledger, self.registry, running, process_id=child.process_id)
+        except (LedgerUnavailable, DBAPIError):
+            self._ledger_retry_at = time.monotonic() + LEDGER_RETRY_SECONDS
+            return
+        child.timed_out.add(running.job_id)
+        if fenced:
+            self.log.warning("job timed out; its process is replaced", job_id=running.job_id, slot=child.slot)
+            child.page.retire()
+            if child.retired_at is None:
+                child.retired_at = time.monotonic()
+
+    def _kill_retired(self) -> None:
+        """A retired process is killed once only timed-out jobs are left in it: their threads cannot be stopped."""
+        for pid, child in self._children.items():
+            if child.retired_at is None or child.killed:
+                continue
+            left = {it.job_id for it in child.page.running().values()} - child.timed_out
+            drained = child.page.state == board.STOPPING
+            if not left and drained and time.monotonic() - child.retired_at > RETIRE_SECONDS_MIN:
+                child.killed = True
+                os.kill(pid, signal.SIGKILL)
+
+    def _kill_stragglers(self, since: float) -> None:
+        if time.monotonic() - since > self.pool.grace_seconds + STOP_EXTRA_SECONDS:
+            for pid, child in self._children.items():
+                if not child.killed:
+                    child.killed = True
+                    os.kill(pid, signal.SIGKILL)
+
+    def _stop(self) -> None:
+        again = self._stopping_since is not None
+        if again:
+            self.log.warning("stopping at once")
+        else:
+            self.log.info("stopping", grace_seconds=self.pool.grace_seconds)
+            self._stopping_since = time.monotonic()
+        for pid, child in self._children.items():
+            child.killed = child.killed or again
+            os.kill(pid, signal.SIGKILL if again else signal.SIGTERM)
+
+    def _clear_abandoned(self) -> None:
+        try:
+            clear_abandoned(self._ledger, self.pool.boards_dir, self.log)
+        except (LedgerUnavailable, DBAPIError) as error:
+            self.log.warning("boards of earlier runs are read by the rescuer instead", error=type(error).__name__)

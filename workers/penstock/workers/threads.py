@@ -1,0 +1,83 @@
+"""The threads that run handlers: a loop without locks, hooks or per-job wake-ups of its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from penstock.ledger.settlement import Outcome
+from penstock.ledger.state import State
+from penstock.workers.execution import Settled
+from penstock.workers.metrics import waited_seconds
+
+if TYPE_CHECKING:
+    from penstock.ledger.admission import Claim
+    from penstock.workers.board import Page
+    from penstock.workers.entry import Entry
+    from penstock.workers.execution import Executor
+    from penstock.workers.holding import Holding
+    from penstock.workers.intake import Intake
+    from penstock.workers.metrics import Metrics
+    from penstock.workers.settler import Settler
+
+# A coroutine is stopped at its deadline from inside; only if it cannot be is its process given up.
+ASYNC_GRACE_SECONDS = 2.0
+
+
+class WorkerThread(threading.Thread):
+    """One handler at a time, noted on the board before it starts."""
+
+    def __init__(
+        self,
+        number: int,
+        *,
+        holding: Holding,
+        intake: Intake,
+        settler: Settler,
+        executor: Executor,
+        metrics: Metrics,
+        page: Page,
+    ) -> None:
+        super().__init__(name=f"worker-{number}", daemon=True)
+        self.number = number
+        self._holding = holding
+        self._intake = intake
+        self._settler = settler
+        self._executor = executor
+        self._metrics = metrics
+        self._page = page
+
+    def run(self) -> None:
+        ready, room = self._holding.ready, self._intake.room
+        while True:
+            if ready.empty():
+                room.set()
+            item = ready.get()
+            if item is None:
+                return
+            claim, entry, _ = item
+            if self._holding.may_start():
+                self._run_one(claim, entry)
+            else:
+                self._holding.handed_back += 1
+                self._settler.put(Outcome(claim.id, claim.token, State.AVAILABLE, counts=False))
+
+    def _run_one(self, claim: Claim, entry: Entry) -> None:
+        number, page, holding = self.number, self._page, self._holding
+        waited = waited_seconds(claim)
+        started = time.monotonic()
+        holding.started[number] += 1
+        seconds = entry.contract.timeout_seconds
+        if entry.is_async:
+            seconds += ASYNC_GRACE_SECONDS
+        page.start(number, claim.id, claim.token, started=started, deadline=started + seconds)
+        outcome = self._executor.execute(claim, entry)
+        page.finish(number)
+        holding.finished[number] += 1
+        self._metrics.samples.append((claim.queue, claim.type, waited, time.monotonic() - started))
+        if isinstance(outcome, Settled):
+            holding.claims.pop(claim.id, None)
+            self._metrics.completed_by_handler(claim, fenced=outcome.fenced)
+        else:
+            self._settler.put(outcome)
