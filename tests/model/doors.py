@@ -47,8 +47,10 @@ def _answered(world: World, j: int, receipt: Receipt) -> World:
 def admitted(
     model: Model, world: World, j: int, *, token: int, startable: bool, process: int = NOBODY
 ) -> tuple[World, Verdict]:
-    """A job at the ledger's door: its key is decided first, then its row, in one commit."""
+    """A job at the ledger's door: its key is decided first, then its row, in one commit. An alias stays one."""
     protocol, job, spec = model.protocol, world.jobs[j], model.jobs[j]
+    if job.alias_of is not None and not protocol.asks_key_of_known:
+        return world, Verdict.DUPLICATE
     if model.keyed and (job.row is None or protocol.asks_key_of_known):
         verdict = _key_verdict(model, world, j)
         if verdict is KeyVerdict.ALIAS:
