@@ -232,6 +232,10 @@ EVENTS = {
         ),
         lambda row: transitions.release(row, token=TOKEN, now=NOW),
     ),
+    "interrupted with its process, by us": Event(
+        lambda session, rows: rescue.rescue_interrupted(session, process_id=PROCESS, running=list(rows)),
+        lambda row: transitions.interrupt(row, token=TOKEN, now=NOW),
+    ),
     "lost with its host": Event(
         lambda session, _: rescue.rescue_lost(session, process_id=PROCESS),
         lambda row: transitions.lose(row, token=TOKEN, now=NOW),

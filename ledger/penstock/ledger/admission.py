@@ -21,6 +21,7 @@ from penstock.ledger.admission_statements import (
     INSERT,
     KEY_HOLDERS,
     LOOK,
+    PUT_OFF,
     STATES,
     TAKE_KEYS,
     TAKE_OVER_KEY,
@@ -141,6 +142,8 @@ class _Admitting:
             left += [offer for offer in fresh if offer.known_only]
             if left:
                 left = self._claim_waiting(left)
+            if left and self.token is not None:
+                left = self._put_off(left)
             if left:
                 self._look_at(left)
         return Admission(self.outcomes, self.claims, self.first)
@@ -151,7 +154,7 @@ class _Admitting:
             return []
         rows = [_job_row(offer) for offer in offers]
         result = self.session.run(INSERT, rows, token=self.token, process_id=self.process_id)
-        inserted = {row[0]: row[1] for row in result}
+        inserted = {row.id: row.state for row in result}
         for offer in offers:
             message = offer.message
             state = inserted.get(message.id)
@@ -179,6 +182,16 @@ class _Admitting:
             self.outcomes[claim.id] = Admitted.CLAIMED
             self.claims.append(claim)
         return [offer for offer in offers if offer.message.id not in claimed]
+
+    def _put_off(self, offers: list[Offer]) -> list[Offer]:
+        """Due rows that were delivered where they cannot start are due again later; returns the rest."""
+        unstartable = [offer for offer in offers if offer.state is State.AVAILABLE]
+        if not unstartable:
+            return offers
+        rows = [(it.message.id, it.message.type, it.message.key, it.delay_seconds) for it in unstartable]
+        absorbed = {row.id for row in self.session.run(PUT_OFF, rows)}
+        self.outcomes |= dict.fromkeys(absorbed, Admitted.ABSORBED)
+        return [offer for offer in offers if offer.message.id not in absorbed]
 
     def _look_at(self, offers: list[Offer]) -> None:
         """What is neither new nor claimable: a duplicate, our own claim whose reply was lost, or a forgery."""

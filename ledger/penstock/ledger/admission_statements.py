@@ -59,7 +59,7 @@ def _insert(dialect: Dialect) -> str:
             input.dedup_key, input.tenant, input.correlation_id, input.traceparent, input.app_id
         FROM {dialect.rows("input", _JOB)} WHERE true
         ON CONFLICT DO NOTHING
-        RETURNING CAST(id AS text), state
+        RETURNING CAST(id AS text) AS id, state
     """
 
 
@@ -82,6 +82,21 @@ CLAIM = Statement(
 )
 
 _ID: Columns = {"id": "uuid"}
+
+_PUT_OFF: Columns = {"id": "uuid", "type": "text", "key": "text", "delay_seconds": "float"}
+
+PUT_OFF = Statement(
+    lambda dialect: f"""
+        UPDATE jobs SET due_at = {dialect.later("input.delay_seconds")}, dispatched_at = NULL,
+            dispatch_number = jobs.dispatch_number + 1
+        FROM {dialect.rows("input", _PUT_OFF)}
+        WHERE jobs.id = input.id AND jobs.type = input.type AND {dialect.same("jobs.dedup_key", "input.key")}
+            AND jobs.state IN ('scheduled', 'available', 'retryable') AND jobs.due_at <= {dialect.now}
+            AND NOT jobs.suspect
+        RETURNING CAST(jobs.id AS text) AS id
+    """,
+    _PUT_OFF,
+)
 
 LOOK = Statement(
     lambda dialect: (

@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, Self
 
+import psycopg
 from sqlalchemy import Connection, CursorResult, Engine, TextClause, create_engine, event, text
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.engine import URL, ExceptionContext, make_url
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
 from sqlalchemy.pool import NullPool, QueuePool
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from penstock.ledger.dialects import Columns, Dialect, Postgres, SQLite
+from penstock.ledger.dialects import BadValue, Columns, Dialect, Postgres, SQLite
 
 LOCK_TIMEOUT_SECONDS = 5
 STATEMENT_TIMEOUT_SECONDS = 30
@@ -149,8 +150,8 @@ def sqlstate(error: DBAPIError) -> str:
 
 
 def is_bad_data(error: BaseException) -> bool:
-    """Whether the database refused a value (class 22) or a row (class 23): somebody in the batch is guilty."""
-    return isinstance(error, DBAPIError) and sqlstate(error)[:2] in ("22", "23")
+    """Whether a value or a row was refused, by us or by the database: somebody in the batch is guilty."""
+    return isinstance(error, BadValue | DataError | IntegrityError)
 
 
 retry_serialization = retry(
@@ -184,39 +185,50 @@ def _postgres_engine(url: URL, *, purpose: Purpose, pool_size: int) -> Engine:
         "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
         "statement_timeout": f"{STATEMENT_TIMEOUT_SECONDS}s",
         "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_SECONDS}s",
+        # Whatever the server's own defaults are: the statements need the one, and a time near year 1 or 9999
+        # cannot be read back in every zone.
+        "default_transaction_isolation": r"read\ committed",
+        "timezone": "UTC",
     }
     if purpose == "engine":
         # On fresh statistics the planner takes a sequential scan for a join with a batch of rows, and keeps it
         # in the prepared plan while the table grows. Every hot statement has an index.
         settings |= {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off"}
-    options = " ".join(f"-c {name}={value}" for name, value in settings.items())
     arguments = {
         "application_name": f"penstock-{purpose}",
-        "options": options,
+        "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
         "connect_timeout": 5,
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": 20_000,
     }
+    options: dict[str, Any] = {"connect_args": arguments, "hide_parameters": True}  # no payload in any error
     if purpose == "engine":
-        return create_engine(url, poolclass=NullPool, connect_args=arguments, isolation_level="AUTOCOMMIT")
-    return create_engine(
-        url,
-        poolclass=QueuePool,
-        pool_size=pool_size,
-        max_overflow=0,
-        connect_args=arguments,
-        isolation_level="READ COMMITTED",
-    )
+        engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT", **options)
+    else:
+        options["isolation_level"] = "READ COMMITTED"
+        engine = create_engine(url, poolclass=QueuePool, pool_size=pool_size, max_overflow=0, **options)
+    event.listen(engine, "handle_error", _hide_row)
+    return engine
+
+
+def _hide_row(context: ExceptionContext) -> None:
+    """Postgres tells in the DETAIL of a refused row all that was in it; an error ends in logs."""
+    refused, shown = context.original_exception, context.sqlalchemy_exception
+    if is_bad_data(shown or refused) and isinstance(refused, psycopg.Error):
+        refused.args = (refused.diag.message_primary or str(refused),)
+        if shown is not None:
+            shown.args = (f"({type(refused).__name__}) {refused}",)
 
 
 def _sqlite_engine(url: URL, *, purpose: Purpose, pool_size: int) -> Engine:
     arguments = {"timeout": SQLITE_BUSY_SECONDS, "check_same_thread": False}
+    options: dict[str, Any] = {"connect_args": arguments, "hide_parameters": True}
     if purpose == "engine":
-        engine = create_engine(url, poolclass=NullPool, connect_args=arguments, isolation_level="AUTOCOMMIT")
+        engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT", **options)
     else:
-        engine = create_engine(url, poolclass=QueuePool, pool_size=pool_size, max_overflow=0, connect_args=arguments)
+        engine = create_engine(url, poolclass=QueuePool, pool_size=pool_size, max_overflow=0, **options)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: object) -> None:

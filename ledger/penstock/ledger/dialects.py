@@ -1,10 +1,12 @@
 """Everything in which Postgres and SQLite differ, so that each statement is written once.
 
 A batch of rows travels as one parameter per column on Postgres (text joined by a separator and split on
-the server: arrays cost the client twice as much CPU) and as one JSON document on SQLite. Neither
-separator can occur in what we send: JSON escapes control characters and `Message` refuses them.
+the server: arrays cost the client twice as much CPU) and as one JSON document on SQLite. JSON escapes
+control characters and `Message` refuses them; a separator that gets here all the same is refused, since
+it would shift the values of one job to the next.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +29,17 @@ _POSTGRES_ARRAYS = {
     "time": "timestamptz[]",
     "json": "text[]",
 }
+
+
+class BadValue(ValueError):
+    """A value that no batch can carry. The text names its column, never the value itself."""
+
+    def __init__(self, column: str) -> None:
+        self.column = column
+        super().__init__(
+            f"column '{column}': a value holds control characters, lone surrogates, bytes that are not UTF-8 "
+            "or a number that is not finite; send JSON, or text without them"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +70,14 @@ class Postgres:
 
     def rows(self, alias: str, columns: Columns) -> str:
         """A FROM item that yields the rows bound by `bind`."""
-        arrays = ", ".join(
-            f"CAST(string_to_array(:{alias}_{name}, chr(31), chr(30)) AS {_POSTGRES_ARRAYS[kind]})"
-            for name, kind in columns.items()
-        )
+        arrays = ", ".join(self._array(f":{alias}_{name}", kind) for name, kind in columns.items())
         return f"unnest({arrays}) AS {alias}({', '.join(columns)})"
+
+    def _array(self, joined: str, kind: ColumnType) -> str:
+        array = f"string_to_array({joined}, chr(31), chr(30))"
+        if kind in ("text", "json"):  # one empty text alone would be taken for no value at all
+            array = f"CASE WHEN {joined} = '' THEN ARRAY[''] ELSE {array} END"
+        return f"CAST({array} AS {_POSTGRES_ARRAYS[kind]})"
 
     def bind(self, alias: str, columns: Columns, rows: Sequence[Sequence[Any]]) -> dict[str, str | None]:
         """Parameters for `rows`; a column that is NULL throughout costs next to nothing."""
@@ -69,7 +85,7 @@ class Postgres:
             return dict.fromkeys(f"{alias}_{name}" for name in columns)
         bound = {}
         for (name, kind), values in zip(columns.items(), zip(*rows, strict=True), strict=True):
-            bound[f"{alias}_{name}"] = _join(kind, values)
+            bound[f"{alias}_{name}"] = _join(name, kind, values)
         return bound
 
 
@@ -102,6 +118,8 @@ class SQLite:
         return f"(SELECT {fields} FROM json_each(:{alias})) AS {alias}"
 
     def bind(self, alias: str, columns: Columns, rows: Sequence[Sequence[Any]]) -> dict[str, str]:
+        for (name, kind), values in zip(columns.items(), zip(*rows, strict=True), strict=bool(rows)):
+            _join(name, kind, values)  # what one database refuses, both refuse
         kinds = list(columns.values())
         plain = [[_plain(kind, value) for kind, value in zip(kinds, row, strict=True)] for row in rows]
         return {alias: pydantic_core.to_json(plain).decode()}
@@ -110,16 +128,32 @@ class SQLite:
 Dialect = Postgres | SQLite
 
 
-def _join(kind: ColumnType, values: Sequence[Any]) -> str | None:
-    if all(value is None for value in values):
+def _join(name: str, kind: ColumnType, values: Sequence[Any]) -> str | None:
+    """A column as one text; raises `BadValue` if it would not split into the same values again."""
+    nulls = values.count(None)
+    if nulls == len(values):
         return None
+    try:
+        joined = _SEPARATOR.join([_NULL if value is None else _text(kind, value) for value in values])
+        if not joined.isascii():
+            joined.encode()
+    except (UnicodeError, OverflowError):
+        raise BadValue(name) from None
+    if joined.count(_SEPARATOR) != len(values) - 1 or joined.count(_NULL) != nulls or "\0" in joined:
+        raise BadValue(name)
+    return joined
+
+
+def _text(kind: ColumnType, value: Any) -> str:
     if kind in ("text", "uuid"):
-        return _SEPARATOR.join([_NULL if value is None else value for value in values])
+        return str(value)
     if kind == "json":
-        return _SEPARATOR.join([_NULL if value is None else value.decode() for value in values])
+        return str(value, "utf-8")
     if kind == "time":
-        return _SEPARATOR.join([_NULL if value is None else value.isoformat() for value in values])
-    return _SEPARATOR.join([_NULL if value is None else str(value) for value in values])
+        return str(value.isoformat())
+    if kind == "float" and not math.isfinite(value):
+        raise OverflowError
+    return str(value)
 
 
 def _plain(kind: ColumnType, value: Any) -> Any:

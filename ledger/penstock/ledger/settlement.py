@@ -11,7 +11,7 @@ from typing import Any
 from penstock.ledger.admission import Offer, admit_within
 from penstock.ledger.database import Session, Statement, retry_serialization
 from penstock.ledger.dialects import Columns
-from penstock.ledger.state import State
+from penstock.ledger.state import ENDED, State
 from penstock.ledger.transitions import TROUBLES_MAX
 
 
@@ -67,8 +67,12 @@ def _complete(session: Session, claims: list[tuple[str, int]]) -> set[str]:
     result = session.run(_COMPLETE, claims)
     if result.rowcount == len(claims):
         return set()
-    settled = {row[0] for row in session.run(_SETTLED, claims)}
-    return {job_id for job_id, _ in claims if job_id not in settled}
+    return {job_id for job_id, _ in claims} - _landed_before(session, claims, State.COMPLETED)
+
+
+def _landed_before(session: Session, claims: list[tuple[str, int]], state: State) -> set[str]:
+    """Which of these the same outcome has reached already: its commit had landed and the reply was lost."""
+    return {row.id for row in session.run(_SETTLED, claims, state=state)} if claims else set()
 
 
 def _settle_others(session: Session, outcomes: list[Outcome], process_id: str | None) -> set[str]:
@@ -86,7 +90,11 @@ def _settle_others(session: Session, outcomes: list[Outcome], process_id: str | 
     follow_ups = [offer for outcome in landed for offer in outcome.follow_ups]
     if follow_ups:
         admit_within(session, follow_ups)
-    return {outcome.job_id for outcome in outcomes if outcome.job_id not in attempts}
+    missed = [outcome for outcome in outcomes if outcome.job_id not in attempts]
+    fenced = {outcome.job_id for outcome in missed}
+    for state in ENDED if missed else ():
+        fenced -= _landed_before(session, [(it.job_id, it.token) for it in missed if it.state is state], state)
+    return fenced
 
 
 def record_failures(session: Session, failures: Sequence[tuple[str, int, Failure, str | None]]) -> None:
@@ -113,13 +121,13 @@ def _row(outcome: Outcome) -> tuple[Any, ...]:
         outcome.job_id,
         outcome.token,
         outcome.state,
-        outcome.reason,
+        _clean(outcome.reason),
         1 if outcome.counts else 0,
         1 if outcome.trouble else 0,
         outcome.delay_seconds,
         outcome.result,
         _clean(f"{failure.error_class}: {failure.message}"[:500]) if failure else None,
-        failure.fingerprint or None if failure else None,
+        _clean(failure.fingerprint) or None if failure else None,
     )
 
 
@@ -141,9 +149,9 @@ _COMPLETE = Statement(
 _SETTLED = Statement(
     lambda dialect: (
         f"""
-        SELECT CAST(jobs.id AS text)
+        SELECT CAST(jobs.id AS text) AS id
         FROM jobs JOIN {dialect.rows("input", _TOKENS)} ON jobs.id = input.id AND jobs.token = input.token
-        WHERE jobs.state = 'completed'
+        WHERE jobs.state = :state
     """
     ),
     _TOKENS,
@@ -166,19 +174,22 @@ _WAITS = "input.state IN ('scheduled', 'available', 'retryable')"
 # Whoever asked to cancel a running job gets that when it comes back, and not another run.
 _CANCELLED = f"{_WAITS} AND jobs.cancel_requested_at IS NOT NULL"
 _WORN_OUT = f"input.trouble = 1 AND jobs.troubles + 1 >= {TROUBLES_MAX}"
-_COMES_BACK = f"{_WAITS} AND jobs.cancel_requested_at IS NULL AND NOT ({_WORN_OUT})"
+# These outcomes come from handlers that had started; what is merely handed back had not.
+_STARTED_ONCE = "(jobs.at_most_once AND (input.state IN ('scheduled', 'retryable') OR input.trouble = 1))"
+_ENDS = f"({_STARTED_ONCE} OR ({_WORN_OUT}))"
+_COMES_BACK = f"{_WAITS} AND jobs.cancel_requested_at IS NULL AND NOT {_ENDS}"
 
 _SETTLE = Statement(
     lambda dialect: (
         f"""
         UPDATE jobs SET
-            state = CASE WHEN {_WORN_OUT} THEN 'dead' WHEN {_CANCELLED} THEN 'cancelled' ELSE input.state END,
-            reason = CASE WHEN {_WORN_OUT} THEN 'infrastructure' WHEN {_CANCELLED} THEN 'cancelled'
-                ELSE input.reason END,
+            state = CASE WHEN {_ENDS} THEN 'dead' WHEN {_CANCELLED} THEN 'cancelled' ELSE input.state END,
+            reason = CASE WHEN {_STARTED_ONCE} THEN 'outcome_unknown' WHEN {_WORN_OUT} THEN 'infrastructure'
+                WHEN {_CANCELLED} THEN 'cancelled' ELSE input.reason END,
             attempts = jobs.attempts + input.counts,
-            troubles = jobs.troubles + input.trouble,
-            suspect = CASE WHEN input.state IN ('retryable', 'scheduled') THEN false ELSE jobs.suspect END,
-            token = CASE WHEN {_WAITS} AND NOT ({_WORN_OUT}) THEN NULL ELSE jobs.token END,
+            troubles = jobs.troubles + CASE WHEN jobs.at_most_once THEN 0 ELSE input.trouble END,
+            suspect = CASE WHEN input.state IN ('retryable', 'scheduled') AND NOT jobs.at_most_once THEN false ELSE jobs.suspect END,
+            token = CASE WHEN {_WAITS} AND NOT {_ENDS} THEN NULL ELSE jobs.token END,
             due_at = CASE WHEN {_COMES_BACK} THEN {dialect.later("input.delay_seconds")} ELSE jobs.due_at END,
             finished_at = CASE WHEN {_COMES_BACK} THEN NULL ELSE {dialect.now} END,
             dispatched_at = NULL,
