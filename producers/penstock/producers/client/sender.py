@@ -42,6 +42,7 @@ BURST_MAX = 256  # messages per write, so that confirms and heartbeats are read 
 TICK_SECONDS = 0.05
 GOODBYE_SECONDS = 1.0
 IDLE_RECONNECT_SECONDS = 10.0
+STALL_SECONDS = 10.0  # without a single confirm: a dead route, or a channel that hangs in the broker
 _AGAIN = "publish again with the same key: the second one is absorbed"
 
 
@@ -69,6 +70,7 @@ class Sender:
         self._link: Link | None = None
         self._ready = False
         self._blocked = False
+        self._heard_at = time.monotonic()
         self._attempts = 0
         self._idle = False
         self._connect_timer: Any = None
@@ -137,6 +139,8 @@ class Sender:
         if not (self._ready and self._waiting) or self._blocked or self._link is None:
             return
         link, sent = self._link, 0
+        if not self._unconfirmed:
+            self._heard_at = time.monotonic()
         with link.one_write():
             while self._waiting and sent < BURST_MAX and self._has_room():
                 entry = self._waiting.popleft()
@@ -184,6 +188,7 @@ class Sender:
             return
         entries = self._unconfirmed.take(tag, multiple=multiple)
         self._attempts = 0
+        self._heard_at = time.monotonic()
         if accepted:
             for entry in entries:
                 self._settle(entry, self._take_return(entry) if self._returned else None)
@@ -229,6 +234,7 @@ class Sender:
     def on_blocked(self, link: Link, blocked: bool) -> None:
         if link is self._link:
             self._blocked = blocked
+            self._heard_at = time.monotonic()
             log.warning("RabbitMQ blocks publishers" if blocked else "RabbitMQ takes messages again")
             self._pump()
 
@@ -320,6 +326,8 @@ class Sender:
         overdue = [batch for batch in self._open if batch.deadline <= now]
         if overdue:
             self._expire(overdue)
+        if self._unconfirmed and not self._blocked and now - self._heard_at > STALL_SECONDS:
+            self._give_up_link(TimeoutError(f"no confirm for {STALL_SECONDS:g} s"))
         self._start_ticking()
         self._stop_if_done()
 
