@@ -32,7 +32,6 @@ class Protocol:
     acks_before_claim: bool = False
     dispatches: bool = True
     checks_itself: bool = True  # a process releases what runs under its name and what it does not hold
-    spares_at_most_once: bool = True  # the engine never hands back such a job once its handler has started
     frees_orphans: bool = True  # rows under a process that nobody knows any more
     asks_key_of_known: bool = False  # the key decides for unseen ids only; a known job goes on with its row
 
@@ -122,3 +121,20 @@ def cancelling_what_has_ended() -> Protocol:
         return transitions.cancel(replace(row, state=State.AVAILABLE) if row is not None else None)
 
     return Protocol(cancel=cancel)
+
+
+def forgetting_at_most_once() -> Protocol:
+    """Failures, snoozes and troubles put a started job back, whatever its guarantee."""
+
+    def forgetful(function: Callable[..., Row]) -> Callable[..., Row]:
+        def settle(row: Row, **arguments: Any) -> Row:
+            after = function(replace(row, at_most_once=False), **arguments)
+            return replace(after, at_most_once=row.at_most_once)
+
+        return settle
+
+    return Protocol(
+        fail=forgetful(transitions.fail),
+        snooze=forgetful(transitions.snooze),
+        trouble=forgetful(transitions.trouble),
+    )

@@ -103,12 +103,17 @@ MUTATIONS = {
         "starts A",
     ),
     "that a failed at_most_once job is buried": Mutation(
-        Model(jobs=(AT_MOST_ONCE,), budget=Budget(failures=1), protocol=Protocol(spares_at_most_once=False)),
+        Model(jobs=(AT_MOST_ONCE,), budget=Budget(failures=1), protocol=protocol.forgetting_at_most_once()),
         STARTED_TWICE,
         "starts A",
     ),
-    "that trouble with a started at_most_once job interrupts it": Mutation(
-        Model(jobs=(AT_MOST_ONCE,), budget=Budget(troubles=1), protocol=Protocol(spares_at_most_once=False)),
+    "that an at_most_once job is not put off once it has started": Mutation(
+        Model(jobs=(AT_MOST_ONCE,), budget=Budget(snoozes=1), protocol=protocol.forgetting_at_most_once()),
+        STARTED_TWICE,
+        "starts A",
+    ),
+    "that trouble with a started at_most_once job ends it": Mutation(
+        Model(jobs=(AT_MOST_ONCE,), budget=Budget(troubles=1), protocol=protocol.forgetting_at_most_once()),
         STARTED_TWICE,
         "starts A",
     ),

@@ -153,11 +153,7 @@ def _run(model: Model, world: World, w: int, s: int, slot: Slot) -> Iterator[Ste
         freed = settled(stopped, j, given_up, token=slot.token, by="stop")
         yield Step(f"worker {w} stops {name(j)}", _spent(freed, w, s, slot), promised=False)
     if after := charged(world, "troubles"):
-        back = (
-            protocol.interrupt(row, token=slot.token, now=0.0)
-            if spec.at_most_once and protocol.spares_at_most_once
-            else protocol.trouble(row, token=slot.token, due_at=LATER)
-        )
+        back = protocol.trouble(row, token=slot.token, due_at=LATER)
         troubled = settled(after, j, back, token=slot.token, by="trouble")
         yield Step(f"worker {w} has trouble with {name(j)}", _spent(troubled, w, s, slot), promised=False)
 
@@ -228,8 +224,6 @@ def _outcome_settled(model: Model, world: World, j: int, token: int, outcome: Ou
         after, by = protocol.snooze(row, token=token, due_at=LATER), "snooze"
     elif outcome is Outcome.BURY:
         after, by = protocol.bury(row, token=token, reason=Reason.PERMANENT), "bury"
-    elif model.jobs[j].at_most_once and protocol.spares_at_most_once:
-        after, by = protocol.bury(row, token=token, reason=Reason.ATTEMPTS), "bury"
     else:
         after, by = protocol.fail(row, token=token, retry_at=LATER), "fail"
     return settled(world, j, after, token=token, by=by)

@@ -86,7 +86,8 @@ _ID: Columns = {"id": "uuid"}
 _PUT_OFF: Columns = {"id": "uuid", "type": "text", "key": "text", "delay_seconds": "float"}
 
 PUT_OFF = Statement(
-    lambda dialect: f"""
+    lambda dialect: (
+        f"""
         UPDATE jobs SET due_at = {dialect.later("input.delay_seconds")}, dispatched_at = NULL,
             dispatch_number = jobs.dispatch_number + 1
         FROM {dialect.rows("input", _PUT_OFF)}
@@ -94,7 +95,8 @@ PUT_OFF = Statement(
             AND jobs.state IN ('scheduled', 'available', 'retryable') AND jobs.due_at <= {dialect.now}
             AND NOT jobs.suspect
         RETURNING CAST(jobs.id AS text) AS id
-    """,
+    """
+    ),
     _PUT_OFF,
 )
 

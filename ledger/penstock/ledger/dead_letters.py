@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, select, update
+from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy import func as sql
 
 from penstock.ledger.audit import record
@@ -58,7 +58,7 @@ def group_dead(session: Session) -> list[dict[str, Any]]:
 
 @retry_serialization
 def replay_dead(session: Session, *, selection: Selection, actor: str, per_second: float | None = None) -> list[str]:
-    """Put dead letters back, once each; returns their ids. What is no longer dead is left alone.
+    """Put dead letters back, once each; returns their ids. What is no longer dead, or a key conflict, is left alone.
 
     With `per_second` their due times are spread at that pace. Commits in batches: a replay that is cut off goes
     on where it stopped when it is asked again, as what is done is no longer dead.
@@ -66,7 +66,7 @@ def replay_dead(session: Session, *, selection: Selection, actor: str, per_secon
     replayed: list[str] = []
     while True:
         with session.transaction():
-            batch = _lock_dead(session, selection)
+            batch = _lock_dead(session, _replayable(selection))
             for index, job_id in enumerate(batch):
                 position = len(replayed) + index
                 due = later(session.dialect, position / per_second) if per_second else now(session.dialect)
@@ -85,7 +85,7 @@ def discard_dead(session: Session, *, selection: Selection, actor: str) -> list[
     discarded: list[str] = []
     while True:
         with session.transaction():
-            batch = _lock_dead(session, selection)
+            batch = _lock_dead(session, _dead(selection))
             change = update(jobs).values(state="cancelled", reason="discarded", finished_at=now(session.dialect))
             session.connection.execute(change.where(jobs.c.id.in_(batch)))
             if batch:
@@ -114,9 +114,14 @@ def _put_back(due: Any) -> Any:
     )
 
 
-def _lock_dead(session: Session, selection: Selection) -> list[str]:
-    query = select(jobs.c.id).where(_dead(selection)).order_by(jobs.c.id).limit(REPLAY_BATCH_JOBS).with_for_update()
+def _lock_dead(session: Session, dead: ColumnElement[bool]) -> list[str]:
+    query = select(jobs.c.id).where(dead).order_by(jobs.c.id).limit(REPLAY_BATCH_JOBS).with_for_update()
     return list(session.connection.execute(query).scalars())
+
+
+def _replayable(selection: Selection) -> ColumnElement[bool]:
+    """A key conflict is kept to be seen: under its key another payload has run, or will."""
+    return and_(_dead(selection), or_(jobs.c.reason.is_(None), jobs.c.reason != "key_conflict"))
 
 
 def _dead(selection: Selection) -> ColumnElement[bool]:

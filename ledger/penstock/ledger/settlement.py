@@ -53,9 +53,13 @@ class Outcome:
 
 @retry_serialization
 def settle(session: Session, outcomes: Sequence[Outcome], *, process_id: str | None = None) -> set[str]:
-    """Write a batch of outcomes; returns the ids that were fenced: somebody else owns those jobs now."""
-    plain = sorted((outcome.job_id, outcome.token) for outcome in outcomes if outcome.is_plain)
-    others = sorted((outcome for outcome in outcomes if not outcome.is_plain), key=lambda outcome: outcome.job_id)
+    """Write a batch of outcomes; returns the ids that were fenced: somebody else owns those jobs now.
+
+    Of two outcomes of one claim the first counts, as it would in two batches.
+    """
+    first = {(outcome.job_id, outcome.token): outcome for outcome in reversed(outcomes)}
+    plain = sorted(claim for claim, outcome in first.items() if outcome.is_plain)
+    others = [first[claim] for claim in sorted(first) if not first[claim].is_plain]
     if not others:
         return _complete(session, plain)
     with session.transaction():
@@ -188,7 +192,8 @@ _SETTLE = Statement(
                 WHEN {_CANCELLED} THEN 'cancelled' ELSE input.reason END,
             attempts = jobs.attempts + input.counts,
             troubles = jobs.troubles + CASE WHEN jobs.at_most_once THEN 0 ELSE input.trouble END,
-            suspect = CASE WHEN input.state IN ('retryable', 'scheduled') AND NOT jobs.at_most_once THEN false ELSE jobs.suspect END,
+            suspect = CASE WHEN input.state IN ('retryable', 'scheduled') AND NOT jobs.at_most_once THEN false
+                ELSE jobs.suspect END,
             token = CASE WHEN {_WAITS} AND NOT {_ENDS} THEN NULL ELSE jobs.token END,
             due_at = CASE WHEN {_COMES_BACK} THEN {dialect.later("input.delay_seconds")} ELSE jobs.due_at END,
             finished_at = CASE WHEN {_COMES_BACK} THEN NULL ELSE {dialect.now} END,

@@ -60,9 +60,12 @@ def admit(
         return Row(state=State.EXECUTING, due_at=now, token=token, at_most_once=at_most_once), Verdict.CLAIMED
     if row.state is State.EXECUTING and row.token == token:
         return row, Verdict.CLAIMED  # the reply to this very claim was lost
-    if startable and not row.suspect and is_due(row, now):
+    if row.suspect or not is_due(row, now):
+        return row, Verdict.DUPLICATE
+    if startable:
         return claim(row, token=token), Verdict.CLAIMED
-    return row, Verdict.DUPLICATE
+    # The delivery is acked, so the row must not count as on its way: it is dispatched again when it is due.
+    return put_off(row, due_at=due_at), Verdict.ABSORBED
 
 
 def is_due(row: Row, now: float) -> bool:
@@ -81,6 +84,11 @@ def claim(row: Row, *, token: int) -> Row:
     )
 
 
+def put_off(row: Row, *, due_at: float) -> Row:
+    """A due row was delivered where it cannot start."""
+    return replace(row, due_at=due_at, dispatched_at=None, dispatch_number=row.dispatch_number + 1)
+
+
 def holds(row: Row | None, token: int) -> bool:
     """Whether `token` is the fence of this row: only its holder may settle."""
     return row is not None and row.state is State.EXECUTING and row.token == token
@@ -96,6 +104,8 @@ def fail(row: Row, *, token: int, retry_at: float) -> Row:
     """An attempt failed and the retry policy wants another one. It left its process alive: no suspect any more."""
     if not holds(row, token):
         return row
+    if row.at_most_once:
+        return bury(row, token=token, reason=Reason.OUTCOME_UNKNOWN)
     return _back(row, State.RETRYABLE, due_at=retry_at, attempts=row.attempts + 1, suspect=False)
 
 
@@ -107,9 +117,11 @@ def bury(row: Row, *, token: int, reason: Reason) -> Row:
 
 
 def snooze(row: Row, *, token: int, due_at: float) -> Row:
-    """Later, by the handler's wish or a provider's; uses up no attempt."""
+    """Later, by the handler's wish or a provider's; uses up no attempt. Had it started, `at_most_once` forbids it."""
     if not holds(row, token):
         return row
+    if row.at_most_once:
+        return replace(row, state=State.DEAD, reason=Reason.OUTCOME_UNKNOWN)
     return _back(row, State.SCHEDULED, due_at=due_at, suspect=False)
 
 
@@ -121,9 +133,11 @@ def release(row: Row, *, token: int, now: float) -> Row:
 
 
 def trouble(row: Row, *, token: int, due_at: float) -> Row:
-    """The engine's own calls failed around this job. Uses up no attempt, but has its own bound."""
+    """The engine's own calls failed around a handler that had started. Uses up no attempt, but has its own bound."""
     if not holds(row, token):
         return row
+    if row.at_most_once:
+        return replace(row, state=State.DEAD, reason=Reason.OUTCOME_UNKNOWN)
     troubles = row.troubles + 1
     if troubles >= TROUBLES_MAX:
         return replace(row, state=State.DEAD, reason=Reason.INFRASTRUCTURE, troubles=troubles)
@@ -187,8 +201,11 @@ def cancel(row: Row | None) -> Row:
 
 
 def replay(row: Row, *, now: float) -> Row:
-    """A dead letter starts afresh, once: a second click finds it no longer dead."""
-    if row.state is not State.DEAD:
+    """A dead letter starts afresh, once: a second click finds it no longer dead.
+
+    A key conflict is kept to be seen, not to be run: under its key another payload has run, or will.
+    """
+    if row.state is not State.DEAD or row.reason is Reason.KEY_CONFLICT:
         return row
     return Row(
         state=State.AVAILABLE,

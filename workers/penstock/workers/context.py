@@ -131,9 +131,11 @@ class Context:
             raise JobCancelled
 
     def snooze(self, seconds: float) -> None:
-        """Stop here and run again after `seconds`, without using up an attempt."""
+        """Stop here and run again after `seconds`, without using up an attempt. Not for `at_most_once` jobs."""
         if not 0 <= seconds <= 366 * 86400:
             raise ValueError(f"snooze takes between 0 seconds and a year, not {seconds}")
+        if self._entry.contract.guarantee == "at_most_once":
+            raise RuntimeError(f"{self._claim.type} is at_most_once: what has started cannot be put off and run again")
         raise Snoozed(seconds)
 
     def publish(

@@ -72,8 +72,9 @@ class Executor:
             ctx = Context(claim, entry, sessions=self._sessions, is_cancel_requested=self._is_cancel_requested)
             try:
                 self._run(entry, payload, ctx)
-            except RunAgain:
-                continue
+            except RunAgain as error:
+                if entry.contract.guarantee == "at_most_once":
+                    return self._after(error, claim, entry)
             except BaseException as error:
                 if ctx.is_completed:
                     self._log_after_completion(claim, error)
@@ -105,11 +106,14 @@ class Executor:
             return FENCED
         if isinstance(error, Snoozed):
             return Outcome(claim.id, claim.token, State.SCHEDULED, counts=False, delay_seconds=error.seconds)
-        if isinstance(error, RateLimitExceeded):
-            delay = RATE_LIMIT_DELAY_SECONDS
-            return Outcome(claim.id, claim.token, State.SCHEDULED, counts=False, delay_seconds=delay)
         if isinstance(error, JobCancelled | SkipMessage):
             return Outcome(claim.id, claim.token, State.CANCELLED, Reason.CANCELLED)
+        if contract.guarantee == "at_most_once" and isinstance(error, LedgerLost | RunAgain):
+            # The ledger would refuse to run it again; say why while we know.
+            return _buried(claim, Reason.OUTCOME_UNKNOWN, describe(error, payload=claim.payload, kind="lost"))
+        if isinstance(error, RateLimitExceeded) and contract.guarantee != "at_most_once":
+            delay = RATE_LIMIT_DELAY_SECONDS
+            return Outcome(claim.id, claim.token, State.SCHEDULED, counts=False, delay_seconds=delay)
         if isinstance(error, LedgerLost):
             return Outcome(
                 claim.id, claim.token, State.AVAILABLE, counts=False, delay_seconds=LOST_DELAY_SECONDS, trouble=True

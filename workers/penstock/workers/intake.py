@@ -18,6 +18,7 @@ from tenacity import RetryCallState, wait_random_exponential
 from penstock.ledger import claims as ledger_claims
 from penstock.ledger.admission import Admission, Admitted, Claim, Offer, admit
 from penstock.ledger.database import LedgerUnavailable, Session, is_bad_data
+from penstock.ledger.dialects import BadValue
 from penstock.ledger.dispatches import suspect_lost
 from penstock.ledger.quarantine import Unreadable, put_aside
 from penstock.ledger.settlement import Outcome
@@ -305,7 +306,7 @@ class AmqpIntake(Intake):
             return Admission({}, [], {})
         try:
             return admit(session, offers, token=token, process_id=self.process_id)
-        except DBAPIError as error:
+        except (DBAPIError, BadValue) as error:
             if not is_bad_data(error):
                 raise
         if len(offers) == 1:

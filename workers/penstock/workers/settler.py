@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from tenacity import RetryCallState, wait_random_exponential
 
 from penstock.ledger.database import LedgerUnavailable, Session, is_bad_data
+from penstock.ledger.dialects import BadValue
 from penstock.ledger.settlement import Failure, Outcome, settle
 from penstock.ledger.state import Reason, State
 from penstock.workers.sessions import close_quietly
@@ -46,6 +47,7 @@ class Settler:
         self._log = log
         self._on_settled = on_settled
         self._outcomes: SimpleQueue[Outcome | None] = SimpleQueue()
+        self._waiting: dict[str, threading.Event] = {}
         self._session: Session | None = None
         self._gave_up = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="settler", daemon=True)
@@ -56,6 +58,12 @@ class Settler:
 
     def put(self, outcome: Outcome) -> None:
         self._outcomes.put(outcome)
+
+    def put_and_wait(self, outcome: Outcome) -> None:
+        """Return when the outcome is durable (or the process is about to end)."""
+        settled = self._waiting[outcome.job_id] = threading.Event()
+        self._outcomes.put(outcome)
+        settled.wait()
 
     def stop(self, timeout_seconds: float) -> bool:
         """Settle what is there, then end; false if the ledger did not take it all in time."""
@@ -70,6 +78,10 @@ class Settler:
             batch, stopping = self._gather()
             if batch:
                 fenced = self._write(batch)
+                for outcome in batch:
+                    waiting = self._waiting.pop(outcome.job_id, None)
+                    if waiting is not None:
+                        waiting.set()
                 held = self._holding.claims
                 self._on_settled([(outcome, held.pop(outcome.job_id, None)) for outcome in batch], fenced)
         self._drop_session()
@@ -101,7 +113,7 @@ class Settler:
                     self._session = self._ledger.session()
                 self.is_connected = True
                 return settle(self._session, batch, process_id=self._process_id)
-            except (DBAPIError, LedgerUnavailable) as error:
+            except (DBAPIError, LedgerUnavailable, BadValue) as error:
                 if is_bad_data(error):
                     return self._write_singly(batch)
                 self.is_connected = False

@@ -73,11 +73,16 @@ class WorkerThread(threading.Thread):
             seconds += ASYNC_GRACE_SECONDS
         page.start(number, claim.id, claim.token, started=started, deadline=started + seconds)
         outcome = self._executor.execute(claim, entry)
+        waits = entry.contract.guarantee == "at_most_once" and not isinstance(outcome, Settled)
+        if waits and not isinstance(outcome, Settled):
+            # Until its outcome is durable the board must say that it has started: whoever finds this process dead
+            # would otherwise let it run again.
+            self._settler.put_and_wait(outcome)
         page.finish(number)
         holding.finished[number] += 1
         self._metrics.samples.append((claim.queue, claim.type, waited, time.monotonic() - started))
         if isinstance(outcome, Settled):
             holding.claims.pop(claim.id, None)
             self._metrics.completed_by_handler(claim, fenced=outcome.fenced)
-        else:
+        elif not waits:
             self._settler.put(outcome)
