@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 
+from penstock.producers.client.batch import Batch
 from penstock.producers.client.producer import Producer, receipt_of
 from penstock.producers.client.publish import Publish, Publishable
 from penstock.producers.client.publisher import TIMEOUT_SECONDS
@@ -38,13 +39,13 @@ class AsyncProducer:
         """As `Producer.publish`."""
         publish = Publish(job, key, due_at, delay, job_id, tenant, correlation_id, traceparent)
         batch = self._producer.begin(publish, timeout_seconds=timeout_seconds)
-        return receipt_of(await asyncio.wrap_future(batch.done))
+        return receipt_of(await _settled(batch))
 
     async def publish_many(self, jobs: Iterable[Publishable], *, timeout_seconds: float | None = None) -> list[Receipt]:
         """As `Producer.publish_many`."""
         stream = self._producer.stream(jobs, timeout_seconds=timeout_seconds)
         for batch in stream:
-            await asyncio.wrap_future(batch.done)
+            await _settled(batch)
         return stream.result()
 
     async def close(self, timeout_seconds: float = 10.0) -> None:
@@ -63,3 +64,9 @@ class AsyncProducer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+async def _settled(batch: Batch) -> Batch:
+    """`Batch.wait` for the event loop."""
+    done, _ = await asyncio.wait([asyncio.wrap_future(batch.done)], timeout=batch.patience_seconds)
+    return batch if done else batch.give_up()

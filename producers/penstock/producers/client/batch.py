@@ -55,12 +55,22 @@ class Batch:
     def wait(self) -> "Batch":
         """Block until each message is confirmed or has failed; raises nothing for those that failed."""
         try:
-            return self.done.result(timeout=max(0.0, self.deadline - time.monotonic()) + GRACE_SECONDS)
+            return self.done.result(timeout=self.patience_seconds)
         except TimeoutError:
-            raise PublishTimeout(
-                "the publisher's I/O thread did not answer; outcome unknown: publish again with the same key",
-                outcome_unknown=True,
-            ) from None
+            return self.give_up()
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long from now the outcomes can take at most."""
+        return max(0.0, self.deadline - time.monotonic()) + GRACE_SECONDS
+
+    def give_up(self) -> "Batch":
+        """Stop waiting for an I/O thread that has died: what it has not settled is of unknown outcome."""
+        for index, message in enumerate(self.messages):
+            if not self._settled[index]:
+                text = "the publisher's I/O thread does not answer; outcome unknown: publish again with the same key"
+                self.errors[index] = PublishTimeout(text, job_id=message.id, outcome_unknown=True)
+        return self
 
     @property
     def failures(self) -> list[tuple[Message, PublishError]]:

@@ -55,10 +55,6 @@ class Endpoint:
     def user(self) -> str:
         return str(getattr(self.parameters.credentials, "username", "from the certificate"))
 
-    def is_refusal(self, error: BaseException) -> bool:
-        """Whether trying again cannot help until a person has changed something."""
-        return self.refusal(error) is not None
-
     def refusal(self, error: BaseException) -> str | None:
         """What is wrong and the remedy, where RabbitMQ has said no; None for faults that pass.
 

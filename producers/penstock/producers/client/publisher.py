@@ -37,7 +37,10 @@ class Publisher:
         self._closed = False
 
     def submit(self, message: Message, *, timeout_seconds: float | None = None) -> Future[None]:
-        """Publish one; the future fails with the `PublishError` of the message. Raises `ProducerClosed`."""
+        """Publish one; the future fails with the `PublishError` of the message. Raises `ProducerClosed`.
+
+        Callbacks of the future run in the I/O thread: they must not block, and not publish and wait.
+        """
         batch = self.submit_many((message,), timeout_seconds=timeout_seconds)
         future: Future[None] = Future()
         future.set_running_or_notify_cancel()
@@ -55,10 +58,11 @@ class Publisher:
         with self._lock:
             if self._closed:
                 raise ProducerClosed("the producer is closed: publish before close(), or make a new one")
-            if self._sender is None:
-                self._start()
-            if batch.messages and self._sender is not None:
-                self._sender.post(batch)
+            sender = self._sender
+            if sender is None or not sender.thread.is_alive():
+                sender = self._start()
+            if batch.messages:
+                sender.post(batch)
         return batch
 
     @property
@@ -84,7 +88,7 @@ class Publisher:
         if threading.current_thread() is not sender.thread:
             sender.thread.join(timeout_seconds + EXIT_SECONDS)
 
-    def _start(self) -> None:
+    def _start(self) -> Sender:
         sender = self._sender = Sender(endpoint=self._endpoint)
         # A publisher that is dropped without close() still finishes, and then gives back its thread.
         self._abandon = weakref.finalize(self, sender.request_close, EXIT_SECONDS)
@@ -92,6 +96,7 @@ class Publisher:
         reference = weakref.ref(self)
         self._at_exit = lambda: _close_at_exit(reference)
         atexit.register(self._at_exit)
+        return sender
 
     def _start_over(self) -> None:
         """After a fork: the I/O thread, and what was under way, stayed with the parent."""

@@ -16,23 +16,15 @@ from typing import Any
 
 import structlog
 from pika.adapters.select_connection import IOLoop
-from tenacity import RetryCallState, Retrying
-from tenacity.wait import wait_random_exponential
 
+from penstock.producers.client import verdicts
+from penstock.producers.client.backoff import Backoff
 from penstock.producers.client.batch import Batch, Outgoing
 from penstock.producers.client.endpoint import Endpoint, describe
-from penstock.producers.client.errors import (
-    BrokerBlocked,
-    BrokerUnavailable,
-    InvalidJob,
-    ProducerClosed,
-    PublishError,
-    PublishRefused,
-    PublishTimeout,
-    Unroutable,
-)
+from penstock.producers.client.errors import PublishError
 from penstock.producers.client.link import NOT_FOUND, Link
 from penstock.producers.client.unconfirmed import Unconfirmed
+from penstock.producers.client.verdicts import Standing
 
 log = structlog.get_logger(__name__)
 
@@ -43,19 +35,6 @@ TICK_SECONDS = 0.05
 GOODBYE_SECONDS = 1.0
 IDLE_RECONNECT_SECONDS = 10.0
 STALL_SECONDS = 10.0  # without a single confirm: a dead route, or a channel that hangs in the broker
-_AGAIN = "publish again with the same key: the second one is absorbed"
-
-
-class _Backoff:
-    """Exponential, with full jitter, so that a restarted broker is not met by all clients at once."""
-
-    def __init__(self, *, first_seconds: float, most_seconds: float) -> None:
-        self._wait = wait_random_exponential(multiplier=first_seconds, max=most_seconds, min=0.01)
-        self._state = RetryCallState(Retrying(), None, (), {})
-
-    def seconds(self, attempt: int) -> float:
-        self._state.attempt_number = min(attempt, 32)
-        return self._wait(self._state)
 
 
 class Sender:
@@ -65,8 +44,8 @@ class Sender:
         self._endpoint = endpoint
         self._pid = os.getpid()
         self._ioloop = IOLoop()
-        self._reconnect_backoff = _Backoff(first_seconds=0.05, most_seconds=2.0)
-        self._nack_backoff = _Backoff(first_seconds=0.02, most_seconds=1.0)
+        self._reconnect_backoff = Backoff(first_seconds=0.05, most_seconds=2.0)
+        self._nack_backoff = Backoff(first_seconds=0.02, most_seconds=1.0)
         self._link: Link | None = None
         self._ready = False
         self._blocked = False
@@ -168,9 +147,8 @@ class Sender:
                 self._ready = False
                 self._waiting.appendleft(entry)  # on_lost follows, and a new link
                 return False
-            # The link is well, so it is the message: pika could not encode it.
-            text = f"{entry.message.type} does not fit into AMQP properties: {type(error).__name__}"
-            self._settle(entry, InvalidJob(text, job_id=entry.message.id))
+            # The link is well, so it is the message.
+            self._settle(entry, verdicts.unencodable(entry, error))
         else:
             entry.sent = True
             self._unconfirmed.add(tag, entry)
@@ -205,20 +183,17 @@ class Sender:
 
     def _take_return(self, entry: Outgoing) -> PublishError | None:
         """The error of a message that came back before its confirm."""
-        message = entry.message
-        if not self._returned[message.id, message.type]:
+        key = (entry.message.id, entry.message.type)
+        if not self._returned[key]:
             return None
-        self._returned[message.id, message.type] -= 1
-        return Unroutable(
-            f"no queue is bound for type {message.type}: start a worker that handles it, or run `penstock rebuild`",
-            job_type=message.type,
-            job_id=message.id,
-        )
+        self._returned[key] -= 1
+        return verdicts.unroutable(entry)
 
     def _try_later(self, entries: list[Outgoing]) -> None:
         """A NACK says: not taken, try again (a full queue, a leader that has just died)."""
         if not entries:
             return
+        self._suspects.difference_update(entries)
         for entry in entries:
             entry.nacks += 1
         if not self._nacked:
@@ -271,18 +246,12 @@ class Sender:
         in_flight = self._unconfirmed.take_all()
         if code != NOT_FOUND:  # the exchange was deleted: the next link declares it again
             if len(in_flight) == 1:
-                self._refuse(in_flight.pop(), text)
+                entry = in_flight.pop()
+                self._settle(entry, verdicts.refused(entry, text))
             self._suspects.update(entry for entry in in_flight if not entry.settled)
         self._waiting.extendleft(reversed(in_flight))
         link.close()
         self.on_lost(link, ConnectionError(f"RabbitMQ closed the channel: {code} {text}"))
-
-    def _refuse(self, entry: Outgoing, text: str) -> None:
-        message = entry.message
-        remedy = "check the user's permissions and the broker's max_message_size"
-        self._settle(
-            entry, PublishRefused(f"RabbitMQ refuses this {message.type}: {text}; {remedy}", job_id=message.id)
-        )
 
     def on_lost(self, link: Link, error: BaseException) -> None:
         if link is not self._link:
@@ -305,7 +274,7 @@ class Sender:
 
     def _fail_all(self, refusal: str) -> None:
         for entry in self._take_unsettled():
-            self._settle(entry, self._unavailable(entry, refusal))
+            self._settle(entry, verdicts.unavailable(entry, self._endpoint, refusal))
 
     def _give_up_link(self, error: BaseException) -> None:
         link = self._link
@@ -332,9 +301,9 @@ class Sender:
         self._stop_if_done()
 
     def _expire(self, batches: Iterable[Batch]) -> None:
-        expired = set(batches)
-        for entry in self._take_unsettled(expired):
-            self._settle(entry, self._overdue(entry))
+        standing = Standing(self._endpoint, self._ready, self._blocked, self._trouble)
+        for entry in self._take_unsettled(set(batches)):
+            self._settle(entry, verdicts.overdue(entry, standing))
 
     def _take_unsettled(self, of: set[Batch] | None = None) -> list[Outgoing]:
         """Remove and return what is under way, of all or of some batches, so that nothing piles up."""
@@ -345,29 +314,6 @@ class Sender:
         self._nacked = [entry for entry in self._nacked if of is not None and entry.batch not in of]
         self._waiting = deque(entry for entry in self._waiting if of is not None and entry.batch not in of)
         return taken
-
-    def _overdue(self, entry: Outgoing) -> PublishError:
-        """What to tell the caller at the deadline."""
-        message = entry.message
-        if self._blocked:
-            text = f"{self._endpoint} takes no messages: a memory or disk alarm is on. Clear it, then {_AGAIN}"
-            return BrokerBlocked(text, job_id=message.id, outcome_unknown=entry.sent)
-        if entry.nacks:
-            text = (
-                f"{self._endpoint} refused {message.type} {entry.nacks} times (NACK): is its queue full, "
-                f"or without a majority of its nodes? Then {_AGAIN}"
-            )
-            return PublishTimeout(text, job_id=message.id, outcome_unknown=True)
-        if self._ready or entry.sent:
-            sent = "outcome unknown" if entry.sent else "it was not sent"
-            trouble = "" if self._ready else f" ({self._trouble})"
-            text = f"{self._endpoint} did not confirm before the deadline{trouble}; {sent}: {_AGAIN}"
-            return PublishTimeout(text, job_id=message.id, outcome_unknown=entry.sent)
-        return self._unavailable(entry, f"{self._trouble}. Is it running, and is the address right?")
-
-    def _unavailable(self, entry: Outgoing, trouble: str) -> BrokerUnavailable:
-        text = f"no connection to RabbitMQ at {self._endpoint}: {trouble}"
-        return BrokerUnavailable(text, job_id=entry.message.id, outcome_unknown=entry.sent)
 
     # ------------------------------------------------------------------ closing
 
@@ -384,8 +330,7 @@ class Sender:
             return
         self._stopping = True
         for entry in self._take_unsettled():
-            text = f"the producer was closed before RabbitMQ confirmed; {_AGAIN}"
-            self._settle(entry, ProducerClosed(text, job_id=entry.message.id, outcome_unknown=entry.sent))
+            self._settle(entry, verdicts.closed(entry))
         if self._link is None:
             self._ioloop.stop()
         else:

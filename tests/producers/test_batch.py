@@ -1,0 +1,71 @@
+"""The outcomes of messages that were submitted together."""
+
+import asyncio
+
+import pytest
+from tests.producers.queues import AddRow
+
+from penstock.producers import AsyncProducer, Batch, Publisher, PublishTimeout, Unroutable
+from penstock.producers.client import batch as batch_file
+from penstock.schemas import Message
+
+
+def messages(count: int) -> list[Message]:
+    return [Message.of(AddRow(n=n)) for n in range(count)]
+
+
+def test_the_waiter_is_woken_by_the_last_outcome() -> None:
+    """And finds each message with its own."""
+    first, second = messages(2)
+    batch = Batch([first, second], timeout_seconds=10)
+    unroutable = Unroutable("no queue", job_type=second.type, job_id=second.id)
+
+    assert not batch.settle(1, unroutable)
+    assert not batch.done.done()
+    assert batch.settle(0, None)
+
+    assert batch.wait().failures == [(second, unroutable)]
+
+
+def test_an_outcome_is_recorded_once() -> None:
+    """A confirm that comes after the deadline changes nothing."""
+    batch = Batch(messages(2), timeout_seconds=10)
+    late = PublishTimeout("late")
+
+    batch.settle(0, late)
+    batch.settle(0, None)
+
+    assert batch.errors == [late, None]
+    assert not batch.done.done()
+
+
+def test_an_empty_batch_is_done() -> None:
+    """Nobody would wake its waiter."""
+    assert Batch([], timeout_seconds=10).wait().failures == []
+
+
+def test_a_dead_io_thread_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it had settled stands, the rest is of unknown outcome."""
+    monkeypatch.setattr(batch_file, "GRACE_SECONDS", 0.0)
+    batch = Batch(messages(2), timeout_seconds=0.01)
+    batch.settle(0, None)
+
+    [(message, error)] = batch.wait().failures
+
+    assert message == batch.messages[1]
+    assert isinstance(error, PublishTimeout)
+    assert error.outcome_unknown
+
+
+def test_a_dead_io_thread_leaves_no_task_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for asyncio."""
+    monkeypatch.setattr(batch_file, "GRACE_SECONDS", 0.0)
+    stuck = Batch(messages(1), timeout_seconds=0.01)
+    monkeypatch.setattr(Publisher, "submit_many", lambda *_, **__: stuck)
+
+    async def publish() -> None:
+        async with AsyncProducer("amqp://guest:guest@127.0.0.1/") as producer:
+            await producer.publish(AddRow(n=1))
+
+    with pytest.raises(PublishTimeout):
+        asyncio.run(publish())
