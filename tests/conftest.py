@@ -109,7 +109,7 @@ def migrated_sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def virtual_hosts(pytestconfig: pytest.Config) -> Iterator[VirtualHosts | OnlyTheOneGiven]:
     """RabbitMQ virtual hosts, to be used once each."""
     found = _find(RABBITMQ, pytestconfig)
-    hosts = _virtual_hosts(found)
+    hosts = virtual_hosts_on(found)
     if isinstance(hosts, OnlyTheOneGiven):
         pytestconfig.stash[servers_used]["RabbitMQ"] += "; no way to make virtual hosts there, so all tests share one"
     yield hosts
@@ -161,7 +161,7 @@ def _find(kind: Kind, config: pytest.Config) -> Found:
     return found
 
 
-def _virtual_hosts(found: Found) -> VirtualHosts | OnlyTheOneGiven:
+def virtual_hosts_on(found: Found) -> VirtualHosts | OnlyTheOneGiven:
     for maker in _makers(found):
         hosts = VirtualHosts(url=found.url, maker=maker)
         try:

@@ -98,9 +98,15 @@ _SUSPECTS = Statement(
 _NEXT_DUE = Statement(
     lambda dialect: (
         f"""
-        SELECT MAX({dialect.seconds_since("jobs.due_at")}) AS seconds FROM jobs
-        WHERE {_WAITING} AND jobs.dispatched_at IS NULL AND NOT jobs.suspect
-            AND jobs.queue IN (SELECT input.queue FROM {dialect.rows("input", _QUEUES)})
+        SELECT MAX({dialect.seconds_since("due.at")}) AS seconds
+        FROM (
+            SELECT (
+                SELECT jobs.due_at FROM jobs
+                WHERE jobs.queue = input.queue AND {_WAITING} AND jobs.dispatched_at IS NULL AND NOT jobs.suspect
+                ORDER BY jobs.due_at LIMIT 1
+            ) AS at
+            FROM {dialect.rows("input", _QUEUES)}
+        ) AS due
     """
     ),
     _QUEUES,

@@ -1,5 +1,6 @@
 """Dead letters: find, replay once each, discard. Follows `transitions.replay` and `transitions.discard`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,9 +8,10 @@ from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy import func as sql
 
 from penstock.ledger.audit import record
-from penstock.ledger.clock import later, now
-from penstock.ledger.database import Session, retry_serialization
-from penstock.ledger.jobs import list_jobs
+from penstock.ledger.clock import now
+from penstock.ledger.database import Session, Statement, retry_serialization
+from penstock.ledger.dialects import Columns
+from penstock.ledger.jobs import SUMMARY
 from penstock.ledger.tables import jobs
 
 REPLAY_BATCH_JOBS = 500
@@ -31,11 +33,8 @@ class Selection:
 
 def list_dead(session: Session, *, selection: Selection, limit: int = 100) -> list[dict[str, Any]]:
     """The newest first, without payloads."""
-    if selection.ids is not None or selection.reason is not None:
-        query = select(jobs.c.id).where(_dead(selection)).order_by(jobs.c.id.desc()).limit(limit)
-        wanted = set(session.connection.execute(query).scalars())
-        return [job for job in list_jobs(session, state="dead", limit=limit) if job["id"] in wanted]
-    return list_jobs(session, state="dead", type=selection.type, fingerprint=selection.fingerprint, limit=limit)
+    query = select(*SUMMARY).where(_dead(selection)).order_by(jobs.c.id.desc()).limit(limit)
+    return [dict(row) for row in session.connection.execute(query).mappings()]
 
 
 def group_dead(session: Session) -> list[dict[str, Any]]:
@@ -56,67 +55,63 @@ def group_dead(session: Session) -> list[dict[str, Any]]:
     return [dict(row) for row in session.connection.execute(query).mappings()]
 
 
-@retry_serialization
 def replay_dead(session: Session, *, selection: Selection, actor: str, per_second: float | None = None) -> list[str]:
     """Put dead letters back, once each; returns their ids. What is no longer dead, or a key conflict, is left alone.
 
     With `per_second` their due times are spread at that pace. Commits in batches: a replay that is cut off goes
     on where it stopped when it is asked again, as what is done is no longer dead.
     """
-    replayed: list[str] = []
+
+    def put_back(batch: list[str], position: int) -> None:
+        delays = [(position + index) / per_second if per_second else 0.0 for index in range(len(batch))]
+        session.run(_PUT_BACK, list(zip(batch, delays, strict=True)))
+
+    return _in_batches(session, _replayable(selection), put_back, actor=actor, action="replay", what=str(selection))
+
+
+def discard_dead(session: Session, *, selection: Selection, actor: str) -> list[str]:
+    """Give dead letters up: they become `cancelled`, and their keys are free. Returns their ids."""
+
+    def discard(batch: list[str], _: int) -> None:
+        change = update(jobs).values(state="cancelled", reason="discarded", finished_at=now(session.dialect))
+        session.connection.execute(change.where(jobs.c.id.in_(batch)))
+
+    return _in_batches(session, _dead(selection), discard, actor=actor, action="discard", what=str(selection))
+
+
+def _in_batches(
+    session: Session, dead: ColumnElement[bool], act: Callable[[list[str], int], None], **audited: str
+) -> list[str]:
+    """Walk once over the ids: a job that dies again meanwhile is not met a second time."""
+    done: list[str] = []
     while True:
-        with session.transaction():
-            batch = _lock_dead(session, _replayable(selection))
-            for index, job_id in enumerate(batch):
-                position = len(replayed) + index
-                due = later(session.dialect, position / per_second) if per_second else now(session.dialect)
-                session.connection.execute(_put_back(due).where(jobs.c.id == job_id))
-            if batch:
-                detail = f"{len(batch)} jobs of: {selection}"
-                record(session, actor=actor, action="replay", target=", ".join(batch), detail=detail)
-        replayed += batch
+        batch = _act_on_batch(
+            session, dead if not done else and_(dead, jobs.c.id > done[-1]), act, len(done), **audited
+        )
+        done += batch
         if len(batch) < REPLAY_BATCH_JOBS:
-            return replayed
+            return done
 
 
 @retry_serialization
-def discard_dead(session: Session, *, selection: Selection, actor: str) -> list[str]:
-    """Give dead letters up: they become `cancelled`, and their keys are free. Returns their ids."""
-    discarded: list[str] = []
-    while True:
-        with session.transaction():
-            batch = _lock_dead(session, _dead(selection))
-            change = update(jobs).values(state="cancelled", reason="discarded", finished_at=now(session.dialect))
-            session.connection.execute(change.where(jobs.c.id.in_(batch)))
-            if batch:
-                detail = f"{len(batch)} jobs of: {selection}"
-                record(session, actor=actor, action="discard", target=", ".join(batch), detail=detail)
-        discarded += batch
-        if len(batch) < REPLAY_BATCH_JOBS:
-            return discarded
-
-
-def _put_back(due: Any) -> Any:
-    return update(jobs).values(
-        state="available",
-        reason=None,
-        token=None,
-        attempts=0,
-        crashes=0,
-        losses=0,
-        troubles=0,
-        suspect=False,
-        cancel_requested_at=None,
-        finished_at=None,
-        due_at=due,
-        dispatched_at=None,
-        dispatch_number=jobs.c.dispatch_number + 1,
-    )
-
-
-def _lock_dead(session: Session, dead: ColumnElement[bool]) -> list[str]:
+def _act_on_batch(
+    session: Session,
+    dead: ColumnElement[bool],
+    act: Callable[[list[str], int], None],
+    position: int,
+    *,
+    actor: str,
+    action: str,
+    what: str,
+) -> list[str]:
     query = select(jobs.c.id).where(dead).order_by(jobs.c.id).limit(REPLAY_BATCH_JOBS).with_for_update()
-    return list(session.connection.execute(query).scalars())
+    with session.transaction():
+        batch = list(session.connection.execute(query).scalars())
+        if batch:
+            act(batch, position)
+            detail = f"{len(batch)} jobs of: {what}"
+            record(session, actor=actor, action=action, target=", ".join(batch), detail=detail)
+    return batch
 
 
 def _replayable(selection: Selection) -> ColumnElement[bool]:
@@ -133,3 +128,20 @@ def _dead(selection: Selection) -> ColumnElement[bool]:
         if value is not None:
             conditions.append(jobs.c[column] == value)
     return and_(*conditions)
+
+
+_DELAYED: Columns = {"id": "uuid", "delay_seconds": "float"}
+
+_PUT_BACK = Statement(
+    lambda dialect: (
+        f"""
+        UPDATE jobs SET state = 'available', reason = NULL, token = NULL, attempts = 0, crashes = 0, losses = 0,
+            troubles = 0, suspect = false, cancel_requested_at = NULL, finished_at = NULL,
+            due_at = {dialect.later("input.delay_seconds")}, dispatched_at = NULL,
+            dispatch_number = jobs.dispatch_number + 1
+        FROM {dialect.rows("input", _DELAYED)}
+        WHERE jobs.id = input.id AND jobs.state = 'dead'
+    """
+    ),
+    _DELAYED,
+)

@@ -134,9 +134,9 @@ _SUSPECT_LOST = Statement(
 
 
 def _overdue(dialect: Dialect) -> str:
-    # The number moves by one with every mark and every claim, so it grows at least as fast as the tries.
+    # The number moves by one with every mark, and with every claim: it grows at least as fast as the tries.
     most = REDISPATCH_DOUBLINGS_MAX
-    doublings = f"CASE WHEN dispatch_number > {most} THEN {most} ELSE dispatch_number END"
+    doublings = f"CASE WHEN dispatch_number > {most} THEN {most} ELSE dispatch_number - 1 END"
     return f"""
         UPDATE jobs SET dispatched_at = NULL
         WHERE {_ON_THEIR_WAY}

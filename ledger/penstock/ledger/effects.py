@@ -43,11 +43,12 @@ def intend(session: Session, *, job_id: str, token: int, step: str, key: str) ->
 def record_outcome(
     session: Session, *, job_id: str, token: int, step: str, state: EffectState, result: bytes | None = None
 ) -> None:
-    """Record what became of it; raises `Fenced`."""
+    """Record what became of it; raises `Fenced`, and `LookupError` for a step that was never intended."""
     with session.transaction():
         if session.run(_HOLD, job_id=job_id, token=token).first() is None:
             raise Fenced(job_id)
-        session.run(_RECORD, job_id=job_id, step=step, state=state, result=result)
+        if not session.run(_RECORD, job_id=job_id, step=step, state=state, result=result).rowcount:
+            raise LookupError(f"step '{step}' of job {job_id} has no intent: call intend() before the effect")
 
 
 _HOLD = Statement(

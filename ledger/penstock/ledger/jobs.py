@@ -6,11 +6,12 @@ from sqlalchemy import func as sql
 from sqlalchemy import select
 
 from penstock.ledger.audit import record
-from penstock.ledger.clock import now
 from penstock.ledger.database import Session, Statement, retry_serialization
+from penstock.ledger.dialects import Dialect
 from penstock.ledger.tables import aliases, attempts, effects, jobs
 
-_SUMMARY = [column for column in jobs.c if column.name not in ("payload", "result", "traceparent", "token")]
+# What may be shown of a job in a list.
+SUMMARY = [column for column in jobs.c if column.name not in ("payload", "result", "traceparent", "token")]
 
 
 def list_jobs(
@@ -24,7 +25,7 @@ def list_jobs(
     limit: int = 100,
 ) -> list[dict[str, Any]]:
     """The newest first, without payloads; `before` is the id to go on from."""
-    query = select(*_SUMMARY).order_by(jobs.c.id.desc()).limit(limit)
+    query = select(*SUMMARY).order_by(jobs.c.id.desc()).limit(limit)
     for column, value in (("state", state), ("type", type), ("queue", queue), ("fingerprint", fingerprint)):
         if value is not None:
             query = query.where(jobs.c[column] == value)
@@ -62,12 +63,14 @@ def cancel_job(session: Session, job_id: str, *, actor: str) -> str:
     """
     with session.transaction():
         record(session, actor=actor, action="cancel", target=job_id)
-        if session.run(_CANCEL_WAITING, id=job_id).rowcount or session.run(_TOMBSTONE, id=job_id).rowcount:
-            return "cancelled"
-        if session.run(_REQUEST_CANCEL, id=job_id).rowcount:
-            return "requested"
-        state = session.connection.execute(select(jobs.c.state).where(jobs.c.id == job_id)).scalar()
-        return str(state)
+        target = _first_of(session, job_id)
+        if (state := session.run(_CANCEL, id=target).scalar()) is None:
+            if session.run(_TOMBSTONE, id=target).rowcount:
+                return "cancelled"
+            state = session.run(_CANCEL, id=target).scalar()  # it has arrived since
+        if state is None:
+            return str(session.connection.execute(select(jobs.c.state).where(jobs.c.id == target)).scalar())
+        return "requested" if state == "executing" else "cancelled"
 
 
 @retry_serialization
@@ -75,7 +78,7 @@ def hurry_job(session: Session, job_id: str, *, actor: str) -> bool:
     """A job that waits for its time becomes due now; false if it does not wait."""
     with session.transaction():
         record(session, actor=actor, action="retry now", target=job_id)
-        return session.run(_HURRY, id=job_id).rowcount == 1
+        return session.run(_HURRY, id=_first_of(session, job_id)).rowcount == 1
 
 
 def count_states(session: Session) -> dict[str, int]:
@@ -91,21 +94,40 @@ def cancel_requested(session: Session, claims: list[tuple[str, int]]) -> set[str
 
 def oldest_due_seconds(session: Session) -> float:
     """For how long the oldest due job has been waiting to be dispatched or claimed; 0 if none is."""
-    query = select(sql.min(jobs.c.due_at)).where(
-        jobs.c.state.in_(["scheduled", "available", "retryable"]), jobs.c.due_at <= now(session.dialect)
-    )
-    oldest = session.connection.execute(query).scalar()
-    if oldest is None:
-        return 0.0
-    current = session.connection.execute(select(now(session.dialect))).scalar_one()
-    return float(max(0.0, (current - oldest).total_seconds()))
+    return float(session.run(_OLDEST_DUE).scalar() or 0.0)
 
 
-_CANCEL_WAITING = Statement(
+def _first_of(session: Session, job_id: str) -> str:
+    """The job that an id stands for: its own, or the one whose alias it is."""
+    return session.connection.execute(select(aliases.c.job_id).where(aliases.c.id == job_id)).scalar() or job_id
+
+
+_WAITING = "state IN ('scheduled', 'available', 'retryable')"
+
+
+def _oldest_due(dialect: Dialect) -> str:
+    # One half for each partial index.
+    halves = [
+        f"SELECT MAX({dialect.seconds_since('due_at')}) AS seconds FROM jobs "
+        f"WHERE {_WAITING} AND dispatched_at {condition} AND due_at <= {dialect.now}"
+        for condition in ("IS NULL", "IS NOT NULL")
+    ]
+    return f"SELECT MAX(seconds) FROM ({' UNION ALL '.join(halves)}) AS halves"
+
+
+_OLDEST_DUE = Statement(_oldest_due)
+
+# One statement, so that a job that comes back between two of them is not missed by both.
+_CANCEL = Statement(
     lambda dialect: (
         f"""
-        UPDATE jobs SET state = 'cancelled', reason = 'cancelled', finished_at = {dialect.now}
-        WHERE id = :id AND state IN ('scheduled', 'available', 'retryable')
+        UPDATE jobs SET
+            state = CASE WHEN {_WAITING} THEN 'cancelled' ELSE state END,
+            reason = CASE WHEN {_WAITING} THEN 'cancelled' ELSE reason END,
+            finished_at = CASE WHEN {_WAITING} THEN {dialect.now} ELSE finished_at END,
+            cancel_requested_at = CASE WHEN state = 'executing' THEN {dialect.now} ELSE cancel_requested_at END
+        WHERE id = :id AND state IN ('scheduled', 'available', 'retryable', 'executing')
+        RETURNING state
     """
     )
 )
@@ -121,16 +143,12 @@ _TOMBSTONE = Statement(
     )
 )
 
-_REQUEST_CANCEL = Statement(
-    lambda dialect: f"UPDATE jobs SET cancel_requested_at = {dialect.now} WHERE id = :id AND state = 'executing'"
-)
-
 _HURRY = Statement(
     lambda dialect: (
         f"""
         UPDATE jobs SET state = 'available', due_at = {dialect.now}, dispatched_at = NULL,
             dispatch_number = dispatch_number + 1
-        WHERE id = :id AND state IN ('scheduled', 'available', 'retryable')
+        WHERE id = :id AND {_WAITING}
     """
     )
 )

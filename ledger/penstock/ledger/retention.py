@@ -5,6 +5,7 @@ Dead letters stay until somebody replays or discards them.
 
 from datetime import UTC, datetime, timedelta
 
+from penstock.ledger.admission_statements import GIVE_BACK_KEY
 from penstock.ledger.database import Session, Statement, retry_serialization
 from penstock.ledger.dialects import Columns
 
@@ -18,7 +19,14 @@ def prune_jobs(session: Session, *, memory: timedelta = MEMORY) -> int:
     """Delete one batch of jobs that completed or were cancelled longer ago than `memory`; returns how many."""
     floor = oldest_remembered_id(datetime.now(UTC) - memory)
     with session.transaction():
-        gone = [(row.id,) for row in session.run(_PRUNE_JOBS, floor=floor, limit=PRUNE_BATCH_JOBS)]
+        rows = session.run(
+            _PRUNE_JOBS, floor=floor, memory_seconds=memory.total_seconds(), limit=PRUNE_BATCH_JOBS
+        ).all()
+        gone = [(row.id,) for row in rows]
+        # The key of a cancelled job is free; without its row the key would absorb the next publish for nothing.
+        free = [(row.type, row.dedup_key, row.id) for row in rows if row.state == "cancelled" and row.dedup_key]
+        if free:
+            session.run(GIVE_BACK_KEY, free)
         if gone:
             for statement in (_PRUNE_ATTEMPTS, _PRUNE_EFFECTS, _PRUNE_ALIASES):
                 session.run(statement, gone)
@@ -42,9 +50,10 @@ _PRUNE_JOBS = Statement(
         f"""
         DELETE FROM jobs WHERE id IN (
             SELECT id FROM jobs WHERE id < :floor AND state IN ('completed', 'cancelled')
+                AND finished_at <= {dialect.later("-:memory_seconds")}
             ORDER BY id LIMIT :limit {dialect.skip_locked}
         )
-        RETURNING CAST(id AS text) AS id
+        RETURNING CAST(id AS text) AS id, type, dedup_key, state
     """
     )
 )
@@ -61,12 +70,13 @@ _PRUNE_ALIASES = Statement(
     lambda dialect: f"DELETE FROM aliases WHERE job_id IN (SELECT input.id FROM {dialect.rows('input', _GONE)})", _GONE
 )
 
+# A minute later than it could: whoever takes a key over at this moment makes it young enough to stay.
 _PRUNE_KEYS = Statement(
     lambda dialect: (
         f"""
         DELETE FROM dedup_keys WHERE (type, key) IN (
             SELECT dedup_keys.type, dedup_keys.key FROM dedup_keys
-            WHERE expires_at <= {dialect.now} AND NOT EXISTS (
+            WHERE expires_at <= {dialect.later("-60")} AND NOT EXISTS (
                 SELECT 1 FROM jobs
                 WHERE jobs.id = dedup_keys.job_id AND jobs.state NOT IN ('completed', 'cancelled', 'dead')
             )

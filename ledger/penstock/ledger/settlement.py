@@ -26,7 +26,7 @@ class Failure:
     fingerprint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for each job, and a frozen one costs three times as much
 class Outcome:
     """What became of a claim.
 

@@ -1,5 +1,6 @@
 """The contract of a job type: everything about it that is not its payload."""
 
+import functools
 import re
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -52,6 +53,7 @@ class Contract:
             raise ContractError(f"{self.type}: option '{option}' {rule}; it is {getattr(self, option)!r}")
 
 
+@functools.lru_cache(maxsize=4096)  # a handful of names pass here for every delivery
 def check_name(what: str, name: str) -> None:
     """Raises `ContractError` unless `name` can serve as the name of a job type or queue."""
     if not isinstance(name, str) or len(name) > NAME_LENGTH_MAX or not _NAME.fullmatch(name):

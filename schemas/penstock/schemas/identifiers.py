@@ -1,6 +1,5 @@
 """Job ids: UUIDv7 (RFC 9562), in time order, so that the ledger can be pruned by id."""
 
-import uuid
 from datetime import UTC, datetime
 
 import uuid_utils
@@ -26,4 +25,9 @@ def parse_job_id(text: str | None) -> str:
 
 def job_id_time(job_id: str) -> datetime:
     """When the id was made, to the millisecond, by the clock of its maker."""
-    return datetime.fromtimestamp((uuid.UUID(job_id).int >> 80) / 1000, tz=UTC)
+    return datetime.fromtimestamp(job_id_seconds(job_id), tz=UTC)
+
+
+def job_id_seconds(job_id: str) -> float:
+    """The same in seconds since the epoch: the first 48 bits of a UUIDv7 are milliseconds (RFC 9562, 5.7)."""
+    return int(job_id[:8] + job_id[9:13], 16) / 1000

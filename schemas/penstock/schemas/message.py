@@ -28,7 +28,7 @@ VERSION_MAX = 2**31 - 1
 _UNSAFE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: one is made for each delivery, and frozen costs three times as much
 class Message:
     """One job on its way: what the AMQP properties, headers and body of the wire table say.
 

@@ -7,6 +7,7 @@ another one, because the same tag would there be somebody else's job.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from pika.channel import Channel
 
 RECONNECT_SECONDS_MAX = 10.0
+# A queue with other arguments is somebody's to delete; this is how soon we notice that it is gone.
+REFUSED_SECONDS = 10.0
 
 
 class Delivery(NamedTuple):
@@ -64,7 +67,9 @@ class Deliveries:
         self._connection: SelectConnection | None = None
         self._channel: Channel | None = None
         self._consumers: dict[str, str] = {}
+        self._generations = itertools.count(1)
         self._applied = 0  # the prefetch that the consumers were started with; 0: none are
+        self._applied_generation = 0  # what they put into the inbox carries this
         self._pending = 0  # replies that RabbitMQ owes us before the next change
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="deliveries", daemon=True)
@@ -84,7 +89,8 @@ class Deliveries:
         channel = self._channel
         if channel is None or not channel.is_open or self.refused:
             return False
-        return self.prefetch == 0 or (self._applied > 0 and len(self._consumers) == len(self._bindings))
+        confirmed = self._applied > 0 and not self._pending and len(self._consumers) == len(self._bindings)
+        return self.prefetch == 0 or confirmed
 
     def ack(self, generation: int, tag: int) -> None:
         """Ack everything up to this tag, in one frame; a no-op if the channel that brought it is gone."""
@@ -96,8 +102,14 @@ class Deliveries:
         self._post(send)
 
     def set_prefetch(self, prefetch: int) -> None:
-        """Let RabbitMQ push this many; 0 pauses. Whatever is held unacked goes back to its queue first."""
+        """Let RabbitMQ push this many; 0 pauses. Whatever is held unacked goes back to its queue first.
+
+        Who pauses may drop what it has taken from the inbox. So nothing of it may be acked from this very moment,
+        not only once RabbitMQ has answered: a later tag, acked meanwhile, would take the dropped ones along.
+        """
         self.prefetch = prefetch
+        if prefetch == 0:
+            self.generation = next(self._generations)
         self._post(self._reconcile)
 
     def _run(self) -> None:
@@ -149,12 +161,29 @@ class Deliveries:
         )
         if self._stopping.is_set():
             return False
+        if self.refused:
+            watch = threading.Thread(target=self._watch_refused, args=(self._connection,), name="refused", daemon=True)
+            watch.start()
         self._connection.ioloop.start()
         return opened
 
+    def _watch_refused(self, connection: SelectConnection) -> None:
+        """Start over once a queue that was refused can be declared; the others are consumed meanwhile."""
+        while self._connection is connection and not self._stopping.wait(REFUSED_SECONDS):
+            wanted = {queue: self._bindings[queue] for queue in self.refused}
+            try:
+                found = topology.declare(self._url, wanted, name=self._name)
+            except Exception as error:
+                self._log.debug("refused queues could not be looked at", error=describe(error))
+                continue
+            self._on_declared_anew(found.anew)
+            if len(found.refused) < len(wanted) and self._connection is connection:
+                self._post(lambda: self._break("a queue that was refused can be consumed now"))
+                return
+
     def _forget(self) -> None:
         """The connection is gone, and with it every delivery that was not acked: RabbitMQ has them again."""
-        self.generation += 1
+        self.generation = next(self._generations)
         connection, self._connection, self._channel = self._connection, None, None
         self._consumers, self._applied, self._pending = {}, 0, 0
         if connection is not None:
@@ -162,7 +191,7 @@ class Deliveries:
 
     def _on_channel(self, channel: Channel) -> None:
         self._channel = channel
-        self.generation += 1
+        self.generation = next(self._generations)
         # A consumer cancelled by RabbitMQ means a deleted queue: only declaring everything again is sure to help.
         channel.add_on_cancel_callback(lambda _: self._break("a queue was deleted"))
         channel.add_on_close_callback(lambda _, error: self._break(describe(error)))
@@ -171,7 +200,10 @@ class Deliveries:
     def _reconcile(self) -> None:
         """Bring the consumers to the wanted prefetch: cancel and give back first, then consume anew."""
         channel = self._channel
-        if channel is None or not channel.is_open or self._pending or self._applied == self.prefetch:
+        if channel is None or not channel.is_open or self._pending:
+            return
+        is_current = self._applied == 0 or self._applied_generation == self.generation
+        if self._applied == self.prefetch and is_current:
             return
         if self._applied:
             self._pending = len(self._consumers)
@@ -179,22 +211,24 @@ class Deliveries:
                 channel.basic_cancel(tag, callback=lambda _: self._on_cancelled(channel))
         else:
             self._pending = 1
-            channel.basic_qos(prefetch_count=self.prefetch, callback=lambda _: self._consume(channel))
+            prefetch = self.prefetch
+            channel.basic_qos(prefetch_count=prefetch, callback=lambda _: self._consume(channel, prefetch))
 
     def _on_cancelled(self, channel: Channel) -> None:
         self._pending -= 1
         if self._pending == 0:
             # After the last cancel-ok nothing more can arrive, so that this nack hits exactly what is held.
-            self.generation += 1
+            self.generation = next(self._generations)
             channel.basic_nack(0, multiple=True, requeue=True)
             self._consumers, self._applied = {}, 0
             self._reconcile()
 
-    def _consume(self, channel: Channel) -> None:
-        self._applied = self.prefetch
-        if self.prefetch == 0:
+    def _consume(self, channel: Channel, prefetch: int) -> None:
+        if prefetch != self.prefetch:  # wanted otherwise meanwhile
             self._pending = 0
+            self._reconcile()
             return
+        self._applied, self._applied_generation = prefetch, self.generation
         queues = [queue for queue in self._bindings if queue not in self.refused]
         self._pending = len(queues)
         for queue in queues:
@@ -208,7 +242,7 @@ class Deliveries:
             self._reconcile()
 
     def _receiver(self, queue: str) -> Callable[..., None]:
-        put, generation = self.inbox.put, self.generation
+        put, generation = self.inbox.put, self._applied_generation
 
         def receive(_channel: Channel, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
             put(Delivery(generation, method.delivery_tag, queue, properties, body))

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, valu
 
 from penstock.ledger.admission import Admission, Admitted, Claim, Offer
 from penstock.ledger.state import State
-from penstock.schemas.identifiers import job_id_time
+from penstock.schemas.identifiers import job_id_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -197,7 +197,7 @@ class Metrics:
 
 def waited_seconds(claim: Claim) -> float:
     """From when the job was due, or its id was made, until now; by this host's clock, never below zero."""
-    since = claim.due_at.timestamp() if claim.due_at is not None else job_id_time(claim.id).timestamp()
+    since = claim.due_at.timestamp() if claim.due_at is not None else job_id_seconds(claim.id)
     return max(0.0, time.time() - since)
 
 

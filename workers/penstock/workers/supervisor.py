@@ -6,6 +6,7 @@ jobs' modules imported already. Whatever needs a connection or a thread runs in 
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -78,6 +79,9 @@ class Supervisor:
         # Room for replacements beside those that are being retired, the lane, the dispatcher and the monitor.
         self._board = Board.create(path, pages=2 * pool.processes + 4, threads=pool.threads)
         self._lifeline, self._lifeline_end = os.pipe()
+        # What is loaded by now lives for ever: keep the collector of the children from walking (and copying) it.
+        gc.collect()
+        gc.freeze()
         self._metrics = Metrics(pool.metrics_dir, "supervisor")
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         self._clear_abandoned()
