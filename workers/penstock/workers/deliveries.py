@@ -68,6 +68,7 @@ class Deliveries:
         self._channel: Channel | None = None
         self._consumers: dict[str, str] = {}
         self._generations = itertools.count(1)
+        self._returns = 0  # how often RabbitMQ has got back all that was not acked
         self._applied = 0  # the prefetch that the consumers were started with; 0: none are
         self._applied_generation = 0  # what they put into the inbox carries this
         self._pending = 0  # replies that RabbitMQ owes us before the next change
@@ -93,10 +94,13 @@ class Deliveries:
         return self.prefetch == 0 or confirmed
 
     def ack(self, generation: int, tag: int) -> None:
-        """Ack everything up to this tag, in one frame; a no-op if the channel that brought it is gone."""
+        """Ack everything up to this tag, in one frame; a no-op if it has gone back to its queue meanwhile."""
+        returns = self._returns  # read before the generation, and counted after it
+        if generation != self.generation:
+            return
 
         def send() -> None:
-            if generation == self.generation and self._channel is not None and self._channel.is_open:
+            if returns == self._returns and self._channel is not None and self._channel.is_open:
                 self._channel.basic_ack(tag, multiple=True)
 
         self._post(send)
@@ -183,15 +187,19 @@ class Deliveries:
 
     def _forget(self) -> None:
         """The connection is gone, and with it every delivery that was not acked: RabbitMQ has them again."""
-        self.generation = next(self._generations)
+        self._count_return()
         connection, self._connection, self._channel = self._connection, None, None
         self._consumers, self._applied, self._pending = {}, 0, 0
         if connection is not None:
             connection.ioloop.close()
 
+    def _count_return(self) -> None:
+        self.generation = next(self._generations)
+        self._returns += 1
+
     def _on_channel(self, channel: Channel) -> None:
         self._channel = channel
-        self.generation = next(self._generations)
+        self._count_return()
         # A consumer cancelled by RabbitMQ means a deleted queue: only declaring everything again is sure to help.
         channel.add_on_cancel_callback(lambda _: self._break("a queue was deleted"))
         channel.add_on_close_callback(lambda _, error: self._break(describe(error)))
@@ -218,7 +226,7 @@ class Deliveries:
         self._pending -= 1
         if self._pending == 0:
             # After the last cancel-ok nothing more can arrive, so that this nack hits exactly what is held.
-            self.generation = next(self._generations)
+            self._count_return()
             channel.basic_nack(0, multiple=True, requeue=True)
             self._consumers, self._applied = {}, 0
             self._reconcile()

@@ -1,0 +1,52 @@
+"""RabbitMQ as another program sees it: plain pika, following the wire table."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import ChannelClosedByBroker
+
+from penstock.schemas.identifiers import new_job_id
+
+
+@contextmanager
+def channel_on(url: str) -> Iterator[BlockingChannel]:
+    """A channel with publisher confirms."""
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        yield channel
+
+
+def put(
+    channel: BlockingChannel,
+    job_type: str | None,
+    body: bytes,
+    *,
+    exchange: str = "penstock.jobs",
+    routing_key: str | None = None,
+    job_id: str | None = None,
+    **properties: Any,
+) -> str:
+    """Publish one message as any client in any language can; returns its id."""
+    given = {"message_id": job_id or new_job_id(), "type": job_type, "content_type": "application/json"} | properties
+    message = pika.BasicProperties(delivery_mode=2, **given)
+    channel.basic_publish(exchange, routing_key or job_type or "", body, message, mandatory=True)
+    return str(given["message_id"])
+
+
+def put_note(channel: BlockingChannel, name: str, **options: Any) -> str:
+    """Publish a `test.note`."""
+    return put(channel, "test.note", json.dumps({"name": name}).encode(), **options)
+
+
+def ready(url: str, queue: str) -> int | None:
+    """How many messages wait in a queue; None if there is none."""
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        try:
+            return connection.channel().queue_declare(queue, passive=True).method.message_count
+        except ChannelClosedByBroker:
+            return None

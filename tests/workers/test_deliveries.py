@@ -1,0 +1,142 @@
+"""Deliveries: which may still be acked, and what goes back to its queue."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import structlog
+from tests.waiting import until
+from tests.workers.amqp import channel_on, put, put_note, ready
+
+from penstock.workers import deliveries as module
+from penstock.workers.deliveries import Deliveries, Delivery
+
+
+@pytest.fixture
+def deliveries(broker_url: str) -> Iterator[Deliveries]:
+    """A consumer of the queue `test`."""
+    with consuming(broker_url, {"test": {"test.note"}}) as consumer:
+        yield consumer
+
+
+@contextmanager
+def consuming(url: str, bindings: dict[str, set[str]]) -> Iterator[Deliveries]:
+    anew: set[str] = set()
+    consumer = Deliveries(
+        url=url, bindings=bindings, prefetch=16, name="test", log=structlog.get_logger(), on_declared_anew=anew.update
+    )
+    consumer.start()
+    until(lambda: consumer.generation > 0 and (consumer.is_consuming or consumer.refused), what="the consumer")
+    yield consumer
+    consumer.stop()
+
+
+def publish(url: str, *names: str) -> None:
+    with channel_on(url) as channel:
+        for name in names:
+            put_note(channel, name)
+
+
+def take(deliveries: Deliveries, count: int) -> list[Delivery]:
+    """The next deliveries that may be acked."""
+    taken: list[Delivery] = []
+    while len(taken) < count:
+        delivery = deliveries.inbox.get(timeout=10)
+        if delivery.generation == deliveries.generation:
+            taken.append(delivery)
+    return taken
+
+
+def test_what_a_paused_consumer_dropped_is_not_acked_with_a_later_tag(deliveries: Deliveries, broker_url: str) -> None:
+    """Between the wish to pause and RabbitMQ's answer the inbox still has deliveries; they belong to nobody."""
+    publish(broker_url, "a", "b", "c")
+    dropped, _, last = take(deliveries, 3)
+    deliveries.set_prefetch(0)
+    deliveries.ack(last.generation, last.tag)
+    assert until(lambda: ready(broker_url, "test") == 3, what="all three to be back")
+    assert dropped.generation != deliveries.generation
+
+
+def test_a_pause_that_is_over_at_once_gives_back_what_was_dropped(deliveries: Deliveries, broker_url: str) -> None:
+    """Paused and resumed with the same prefetch before the I/O thread has looked: nothing may stay unacked for ever."""
+    publish(broker_url, "a", "b")
+    first = take(deliveries, 2)
+    deliveries.set_prefetch(0)
+    deliveries.set_prefetch(16)
+    again = take(deliveries, 2)
+    assert [delivery.body for delivery in again] == [delivery.body for delivery in first]
+    deliveries.ack(again[-1].generation, again[-1].tag)
+    deliveries.set_prefetch(0)
+    until(lambda: ready(broker_url, "test") == 0, what="an empty queue")
+
+
+def test_deliveries_of_another_channel_are_never_acked(deliveries: Deliveries, broker_url: str) -> None:
+    """After a reconnect the same tag is somebody else's job."""
+    publish(broker_url, "a")
+    [before] = take(deliveries, 1)
+    connection = deliveries._connection
+    assert connection is not None
+    deliveries._post(connection.close)
+    [after] = take(deliveries, 1)
+    assert (after.tag, after.body) == (before.tag, before.body)
+    deliveries.ack(before.generation, before.tag)
+    deliveries.set_prefetch(0)
+    until(lambda: ready(broker_url, "test") == 1, what="the unacked delivery to be back")
+
+
+@pytest.mark.parametrize("wanted", [[32, 0, 64], [0, 1, 0, 2], [1, 2, 3, 4, 5]])
+def test_the_last_wish_for_a_prefetch_is_what_rabbitmq_gets(
+    deliveries: Deliveries, broker_url: str, wanted: list[int]
+) -> None:
+    """However fast wishes follow each other."""
+    for prefetch in wanted:
+        deliveries.set_prefetch(prefetch)
+    until(lambda: deliveries._applied == wanted[-1] and deliveries._pending == 0, what="the last wish")
+    publish(broker_url, *map(str, range(wanted[-1] + 3)))
+    take(deliveries, wanted[-1])
+    until(lambda: ready(broker_url, "test") == 3, what="the rest to stay in the queue")
+
+
+def test_a_queue_with_other_arguments_is_refused_and_taken_up_when_it_is_gone(
+    broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are consumed meanwhile, and nobody has to restart a worker."""
+    monkeypatch.setattr(module, "REFUSED_SECONDS", 0.1)
+    with channel_on(broker_url) as channel:
+        channel.queue_declare("classic", durable=True)
+        with consuming(broker_url, {"classic": {"test.other"}, "test": {"test.note"}}) as deliveries:
+            assert list(deliveries.refused) == ["classic"]
+            assert not deliveries.is_consuming
+            publish(broker_url, "a")
+            take(deliveries, 1)
+            channel.queue_delete("classic")
+            until(lambda: deliveries.is_consuming, what="the queue to be taken up")
+            put(channel, "test.other", b"{}")
+            until(lambda: take(deliveries, 1)[0].queue == "classic", what="a delivery from it")
+
+
+def test_a_deleted_queue_is_declared_and_consumed_again(deliveries: Deliveries, broker_url: str) -> None:
+    """RabbitMQ tells by cancelling the consumer."""
+    with channel_on(broker_url) as channel:
+        channel.queue_delete("test")
+        until(lambda: deliveries.is_consuming and ready(broker_url, "test") is not None, what="the queue to be back")
+        put_note(channel, "a")
+    assert take(deliveries, 1)[0].queue == "test"
+
+
+def test_reconnecting_leaks_no_file(deliveries: Deliveries) -> None:
+    """Thirty lost connections later, as many files are open as before."""
+
+    def reconnect() -> None:
+        before = deliveries.generation
+        connection = deliveries._connection
+        if connection is not None:
+            deliveries._post(connection.close)
+        until(lambda: deliveries.generation > before and deliveries.is_consuming, what="a new connection")
+
+    reconnect()
+    files = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(30):
+        reconnect()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= files + 2
