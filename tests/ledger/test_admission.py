@@ -24,6 +24,7 @@ from tests.ledger.samples import (
 from penstock.ledger import claims, jobs
 from penstock.ledger.admission import Admitted, admit, admit_within, offer
 from penstock.ledger.database import Session
+from penstock.ledger.dispatches import count_dispatched, mark_dispatched, select_due
 from penstock.ledger.settlement import Outcome, settle
 from penstock.ledger.state import Reason, State
 from penstock.ledger.tables import dedup_keys
@@ -217,9 +218,28 @@ def test_what_is_absorbed_waits_with_its_reason(session: Session) -> None:
     assert (row.state, row.reason, row.token) == ("available", "unknown_type", None)
 
 
-def test_absorbing_a_known_job_changes_nothing(session: Session) -> None:
-    """A duplicate of a waiting job, met where it cannot start."""
+@pytest.mark.parametrize("delay_seconds", [0.0, 3600.0])
+def test_a_due_job_that_is_delivered_where_it_cannot_start_is_dispatched_again(
+    session: Session, delay_seconds: float
+) -> None:
+    """Its delivery is acked: the row must not count as on its way, and a late mark must miss it."""
     job_id = accepted(session)
+    seen = select_due(session, queue="demo", limit=1)
+    mark_dispatched(session, seen)
+
+    admission = deliver(session, waiting_offer(id=job_id, delay_seconds=delay_seconds))
+
+    assert admission.outcomes == {job_id: Admitted.ABSORBED}
+    assert count_dispatched(session, "demo") == 0
+    assert mark_dispatched(session, seen) == 0
+    assert len(select_due(session, queue="demo", limit=1)) == (0 if delay_seconds else 1)
+
+
+@pytest.mark.parametrize("unfit", [{"suspect": True}, {"due_at": datetime.now(UTC) + timedelta(days=1)}])
+def test_absorbing_a_job_that_is_not_due_here_changes_nothing(session: Session, unfit: dict[str, Any]) -> None:
+    """A duplicate of a job that waits for its time, or for the suspect lane."""
+    job_id = accepted(session)
+    change(session, job_id, **unfit)
     before = row_of(session, job_id)
     assert deliver(session, waiting_offer(id=job_id)).outcomes == {job_id: Admitted.DUPLICATE}
     assert row_of(session, job_id) == before

@@ -117,15 +117,6 @@ def test_a_conflict_says_so_when_it_is_recorded(session: Session) -> None:
         assert admission.claims == []
 
 
-def test_a_conflict_that_an_operator_replays_runs_though_the_key_is_anothers(session: Session) -> None:
-    """It was asked for by hand."""
-    claimed(session, body=b'{"n":1}', key="k")
-    second = an_offer(b'{"n":2}', key="k")
-    deliver(session, second)
-    replay_dead(session, selection=Selection(reason="key_conflict"), actor="ada")
-    assert [claim.payload for claim in deliver(session, second).claims] == [b'{"n":2}']
-
-
 def test_a_key_belongs_to_its_type(session: Session) -> None:
     """Two types may use the same key."""
     assert len(deliver(session, an_offer(key="k", type="demo.a"), an_offer(key="k", type="demo.b")).claims) == 2

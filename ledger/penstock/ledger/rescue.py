@@ -3,8 +3,9 @@
 The statements follow `transitions.crash` and `transitions.lose`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from penstock.ledger.database import Session, Statement, retry_serialization
 from penstock.ledger.dialects import Columns, Dialect
@@ -31,53 +32,57 @@ def rescue_crashed(
 
     `how` says it for people: "SIGSEGV", "exit status 3".
     """
+    failure = Failure("crash", error_class=how, message=f"the worker process died: {how}", fingerprint=f"crash:{how}")
     with session.transaction():
-        blamed = list(
-            _rescued(
-                session.run(
-                    _CRASH,
-                    [(job_id,) for job_id in sorted(running)],
-                    process_id=process_id,
-                    alone=alone,
-                    convicts=death is Death.OWN_DOING,
-                )
-                if running
-                else []
-            )
-        )
-        failure = Failure(
-            "crash", error_class=how, message=f"the worker process died: {how}", fingerprint=f"crash:{how}"
-        )
+        rows = [(job_id,) for job_id in sorted(running)]
+        blamed = _free(session, _CRASH, failure, process_id, rows=rows, alone=alone, convicts=death is Death.OWN_DOING)
         _record(session, blamed, failure, process_id)
-        released = list(_rescued(session.run(_RELEASE, process_id=process_id)))
+        released = _rescued(session.run(_RELEASE, process_id=process_id))
     return blamed + released
 
 
 @retry_serialization
 def rescue_interrupted(session: Session, *, process_id: str, running: Sequence[str]) -> list[Rescued]:
     """The process was ended by us: nobody is blamed. What had started and may not start twice ends dead."""
+    failure = Failure("interrupted", message="stopped while it ran", fingerprint="interrupted")
     with session.transaction():
-        rows = [(job_id,) for job_id in sorted(running)]
-        ended = list(_rescued(session.run(_INTERRUPT, rows, process_id=process_id))) if rows else []
-        released = list(_rescued(session.run(_RELEASE, process_id=process_id)))
+        ended = _free(session, _INTERRUPT, failure, process_id, rows=[(job_id,) for job_id in sorted(running)])
+        released = _rescued(session.run(_RELEASE, process_id=process_id))
     return ended + released
 
 
 @retry_serialization
 def rescue_lost(session: Session, *, process_id: str) -> list[Rescued]:
     """The process vanished with its host, or its heartbeat lapsed: nobody is blamed, each job counts a loss."""
+    failure = Failure("lost", message="the worker process vanished", fingerprint="lost")
     with session.transaction():
-        lost = list(_rescued(session.run(_LOSE, process_id=process_id)))
-        _record(session, lost, Failure("lost", message="the worker process vanished"), process_id)
+        lost = _free(session, _LOSE, failure, process_id)
+        _record(session, lost, failure, process_id)
     return lost
+
+
+def _free(
+    session: Session,
+    statement: Statement,
+    failure: Failure,
+    process_id: str,
+    *,
+    rows: list[tuple[str]] | None = None,
+    **params: bool,
+) -> list[Rescued]:
+    """Run a statement that frees jobs; `failure` is what the dead ones among them are found by."""
+    if rows == []:
+        return []
+    said = {"error": failure.message, "fingerprint": failure.fingerprint}
+    return _rescued(session.run(statement, rows, process_id=process_id, **said, **params))
 
 
 def _record(session: Session, rescued: list[Rescued], failure: Failure, process_id: str) -> None:
     record_failures(session, [(job.job_id, 0, failure, process_id) for job in rescued])
 
 
-def _rescued(rows: object) -> list[Rescued]:
-    return [Rescued(row.id, row.queue, row.type, row.state, bool(row.suspect)) for row in rows]  # type: ignore[attr-defined]
+def _rescued(rows: Iterable[Any]) -> list[Rescued]:
+    return [Rescued(row.id, row.queue, row.type, row.state, bool(row.suspect)) for row in rows]
 
 
 _ID: Columns = {"id": "uuid"}
@@ -98,6 +103,14 @@ def _freeing(dialect: Dialect, *, dead: str, reason: str) -> str:
     """
 
 
+def _blaming(dead: str) -> str:
+    """What an operator finds a dead job by."""
+    return f"""
+        error = CASE WHEN {dead} THEN CAST(:error AS text) ELSE jobs.error END,
+        fingerprint = CASE WHEN {dead} THEN CAST(:fingerprint AS text) ELSE jobs.fingerprint END
+    """
+
+
 _CONVICTED = f"(:alone AND (:convicts OR jobs.crashes + 1 >= {CRASHES_MAX}))"
 
 _ENDS = f"(jobs.at_most_once OR {_CONVICTED})"
@@ -113,6 +126,7 @@ _CRASH = Statement(
                 reason="CASE WHEN jobs.at_most_once THEN 'outcome_unknown' ELSE 'crash' END",
             )
         },
+            {_blaming(_ENDS)},
             suspect = CASE WHEN {_ENDS} THEN jobs.suspect ELSE true END,
             crashes = jobs.crashes + CASE WHEN :alone AND NOT jobs.at_most_once THEN 1 ELSE 0 END,
             attempts = jobs.attempts + CASE WHEN NOT jobs.at_most_once AND {_CONVICTED} THEN 1 ELSE 0 END
@@ -135,7 +149,9 @@ _RELEASE = Statement(
 _INTERRUPT = Statement(
     lambda dialect: (
         f"""
-        UPDATE jobs SET {_freeing(dialect, dead="jobs.at_most_once", reason="'outcome_unknown'")}
+        UPDATE jobs SET
+            {_freeing(dialect, dead="jobs.at_most_once", reason="'outcome_unknown'")},
+            {_blaming("jobs.at_most_once")}
         FROM {dialect.rows("input", _ID)}
         WHERE jobs.id = input.id AND {_GONE}
         {_RETURNING}
@@ -149,6 +165,7 @@ _LOSE = Statement(
         f"""
         UPDATE jobs SET
             {_freeing(dialect, dead="jobs.at_most_once", reason="'outcome_unknown'")},
+            {_blaming("jobs.at_most_once")},
             suspect = jobs.suspect OR (NOT jobs.at_most_once AND jobs.losses + 1 >= {LOSSES_MAX}),
             losses = jobs.losses + CASE WHEN jobs.at_most_once THEN 0 ELSE 1 END
         WHERE {_GONE}
