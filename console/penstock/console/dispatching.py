@@ -1,0 +1,77 @@
+"""A caretaker as a process of its own, with its metrics and its health."""
+
+import itertools
+import mmap
+import signal
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import structlog
+
+from penstock.console.broker import checked_broker_url
+from penstock.console.dispatch_health import DispatchHealth
+from penstock.console.embedded import prepared, say_embedded
+from penstock.console.surroundings import check_log_level, check_port, make_state_dir
+from penstock.workers import logs
+from penstock.workers.board import Page
+from penstock.workers.caretaker import Caretaker
+from penstock.workers.liveness import FileLock
+from penstock.workers.settings import WorkerSettings
+
+NAME = "dispatch"
+
+
+def run_dispatcher(*, metrics_port: int | None) -> int:
+    """Run until it is told to stop; returns the exit status."""
+    settings = WorkerSettings()
+    broker_url = checked_broker_url(settings.broker_url)
+    check_log_level(settings.log_level)
+    make_state_dir(settings.state_dir)
+    check_port(settings.metrics_host, metrics_port)
+    say_embedded(prepared(settings.database_url))
+    logs.configure(settings.log_level)
+    log = structlog.get_logger()
+    slot, lock = _take_slot(settings.state_dir)
+    metrics_dir = settings.state_dir / "metrics" / slot
+    page = Page(mmap.mmap(-1, mmap.PAGESIZE), 0, 1, 0)  # a board of one, where it proves its health
+    caretaker = Caretaker(
+        database_url=settings.database_url,
+        broker_url=broker_url,
+        queues=set(),  # it finds those with due jobs in the ledger
+        metrics_dir=metrics_dir,
+        slot=slot,
+        page=page,
+        log=log,
+    )
+    _stop_on_signals(caretaker)
+    health: AbstractContextManager[object] = nullcontext()
+    if metrics_port is not None:
+        health = DispatchHealth(page, metrics_dir=metrics_dir, address=(settings.metrics_host, metrics_port), log=log)
+    with health:
+        code = caretaker.run()
+    lock.release()
+    log.info("dispatching stopped")
+    return code
+
+
+def _take_slot(state_dir: Path) -> tuple[str, FileLock]:
+    """A name that no other dispatcher of this host has now: two must not write the same metrics files."""
+    for number in itertools.count():
+        slot = f"{NAME}-{number}"
+        try:
+            return slot, FileLock(state_dir / "locks" / f"{slot}.lock")
+        except BlockingIOError:
+            continue
+    raise AssertionError
+
+
+def _stop_on_signals(caretaker: Caretaker) -> None:
+    """The first signal stops in order; a second one does what it does by default."""
+
+    def stop(*_: object) -> None:
+        caretaker.request_stop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)

@@ -1,0 +1,1 @@
+"""`penstock doctor`: what must be right around Penstock, looked at from here."""

@@ -1,0 +1,80 @@
+"""How a command ends: with a code that means something and, where it went wrong, one line that says what to do."""
+
+# ruff: noqa: PLC0415 - reasons for a failure are looked up when there is one
+
+import os
+import sys
+from enum import IntEnum
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+
+class Code(IntEnum):
+    """What the exit code of every command says."""
+
+    DONE = 0
+    PROBLEM = 1  # something is wrong, refused or not there
+    BAD_INPUT = 2  # an option, an argument or a setting
+    UNREACHABLE = 3  # a server does not answer
+    BUG = 70  # penstock itself failed; EX_SOFTWARE of sysexits.h
+
+
+class Failure(Exception):
+    """Ends the command with this line on stderr and this code."""
+
+    def __init__(self, text: str, *, code: Code) -> None:
+        self.code = code
+        super().__init__(text)
+
+
+def problem(text: str) -> Failure:
+    return Failure(text, code=Code.PROBLEM)
+
+
+def bad_input(text: str) -> Failure:
+    return Failure(text, code=Code.BAD_INPUT)
+
+
+def unreachable(text: str) -> Failure:
+    return Failure(text, code=Code.UNREACHABLE)
+
+
+class Commands(TyperGroup):
+    """The group of all commands: whatever they raise becomes one line on stderr and an exit code."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs a command and exits."""
+        kwargs["standalone_mode"] = False
+        try:
+            result = super().main(*args, **kwargs)
+        except typer.Abort:
+            _say(problem("stopped: nobody confirmed it; nothing was changed"))
+        except typer.TyperException as error:
+            _say_usage(error)
+        except Exception as error:
+            from penstock.console.failures import explain
+
+            failure = explain(error)
+            _say(failure)
+            if failure.code is Code.BUG and os.environ.get("PENSTOCK_LOG_LEVEL", "").upper() == "DEBUG":
+                raise
+            sys.exit(failure.code)
+        sys.exit(result if isinstance(result, int) else Code.DONE)
+
+
+def _say_usage(error: typer.TyperException) -> None:
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":  # the help has been printed
+        sys.exit(Code.BAD_INPUT)
+    see = f" See `{context.command_path} --help`." if context is not None else ""
+    _say(bad_input(f"{error.format_message().rstrip('.')}.{see}"))
+
+
+def _say(failure: Failure) -> None:
+    from penstock.console.printing import one_line
+
+    typer.echo(f"{typer.style('error:', fg='red')} {one_line(str(failure))}", err=True)
+    if failure.code is not Code.BUG:
+        sys.exit(failure.code)

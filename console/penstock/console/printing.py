@@ -1,0 +1,118 @@
+"""Tables for people, JSON for programs. Nothing from a job can move the cursor or colour the terminal."""
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+# For pipes and files, where there is no terminal to ask.
+WIDTH_ELSEWHERE = 120
+_STYLES = {
+    "completed": "green",
+    "ok": "green",
+    "executing": "cyan",
+    "retryable": "yellow",
+    "warning": "yellow",
+    "dead": "red",
+    "problem": "red",
+    "cancelled": "dim",
+    "skipped": "dim",
+}
+_PASSWORD = re.compile(r"(\w+://[^\s:/@]*):[^\s/]*@")
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def console() -> Console:
+    """A console on stdout; no markup: what is printed may come from a stranger's job."""
+    elsewhere = not sys.stdout.isatty()
+    width = WIDTH_ELSEWHERE if elsewhere and Console().width == 80 else None  # 80 is what rich assumes
+    return Console(width=width, markup=False, highlight=False, emoji=False)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, keep: Sequence[str] = ()) -> None:
+    """A table whose columns in `keep` are never wrapped."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in columns:
+        table.add_column(column, no_wrap=column in keep, overflow="fold", vertical="top")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    console().print(table)
+
+
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Names and values below each other; empty values are left out."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        if value:
+            table.add_row(name, _cell(value))
+    console().print(table)
+
+
+def print_line(text: str) -> None:
+    """One line, however long."""
+    console().print(plain(text), soft_wrap=True)
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on one line."""
+    sys.stdout.write(json.dumps(document, default=_jsonable, ensure_ascii=False, separators=(", ", ": ")) + "\n")
+
+
+def print_json_lines(documents: Iterable[Mapping[str, Any]]) -> None:
+    for document in documents:
+        print_json(document)
+
+
+def plain(text: object) -> str:
+    """Text that a terminal shows as it is: control characters are written as escapes."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def one_line(text: str) -> str:
+    """One line without control characters, and without the password of any URL in it."""
+    return plain(_PASSWORD.sub(r"\1:***@", " ".join(text.split())))
+
+
+def span(seconds: float) -> str:
+    """A length of time at a glance: `40 s`, `3 min`, `1 h 59 min`, `5 d 2 h`."""
+    whole = int(seconds)
+    place = next((place for place, (size, _) in enumerate(_UNITS) if whole >= size), len(_UNITS) - 1)
+    size, unit = _UNITS[place]
+    text = f"{whole // size} {unit}"
+    if unit in ("d", "h"):
+        smaller, its_unit = _UNITS[place + 1]
+        text += f" {rest} {its_unit}" if (rest := whole % size // smaller) else ""
+    return text
+
+
+def ago(time: datetime | None, now: datetime) -> str:
+    """When that was, or will be, seen from now."""
+    if time is None:
+        return ""
+    seconds = (now - time).total_seconds()
+    return f"{span(seconds)} ago" if seconds >= 0 else f"in {span(-seconds)}"
+
+
+def moment(time: datetime | None, now: datetime) -> str:
+    """The time to the second, in UTC, and how far away it is."""
+    return "" if time is None else f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC ({ago(time, now)})"
+
+
+def _cell(value: str) -> Text:
+    text = plain(value)
+    return Text(text, style=_STYLES.get(text.split(maxsplit=1)[0] if text else "", ""))
+
+
+def _jsonable(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    raise TypeError(f"a {type(value).__name__} has no place in the output")
