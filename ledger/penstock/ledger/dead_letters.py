@@ -132,6 +132,7 @@ def _dead(selection: Selection) -> ColumnElement[bool]:
 
 _DELAYED: Columns = {"id": "uuid", "delay_seconds": "float"}
 
+# The rows are locked, and dead. A condition on the state would invite the planner to walk over all dead letters.
 _PUT_BACK = Statement(
     lambda dialect: (
         f"""
@@ -140,7 +141,7 @@ _PUT_BACK = Statement(
             due_at = {dialect.later("input.delay_seconds")}, dispatched_at = NULL,
             dispatch_number = jobs.dispatch_number + 1
         FROM {dialect.rows("input", _DELAYED)}
-        WHERE jobs.id = input.id AND jobs.state = 'dead'
+        WHERE jobs.id = input.id
     """
     ),
     _DELAYED,

@@ -71,12 +71,13 @@ def _complete(session: Session, claims: list[tuple[str, int]]) -> set[str]:
     result = session.run(_COMPLETE, claims)
     if result.rowcount == len(claims):
         return set()
-    return {job_id for job_id, _ in claims} - _landed_before(session, claims, State.COMPLETED)
+    states = _settled(session, claims)
+    return {job_id for job_id, _ in claims if states.get(job_id) != State.COMPLETED}
 
 
-def _landed_before(session: Session, claims: list[tuple[str, int]], state: State) -> set[str]:
-    """Which of these the same outcome has reached already: its commit had landed and the reply was lost."""
-    return {row.id for row in session.run(_SETTLED, claims, state=state)} if claims else set()
+def _settled(session: Session, claims: list[tuple[str, int]]) -> dict[str, str]:
+    """How these jobs ended, as far as it was under these tokens: a commit had landed and its reply was lost."""
+    return {row.id: row.state for row in session.run(_SETTLED, claims) if row.state in ENDED}
 
 
 def _settle_others(session: Session, outcomes: list[Outcome], process_id: str | None) -> set[str]:
@@ -95,10 +96,8 @@ def _settle_others(session: Session, outcomes: list[Outcome], process_id: str | 
     if follow_ups:
         admit_within(session, follow_ups)
     missed = [outcome for outcome in outcomes if outcome.job_id not in attempts]
-    fenced = {outcome.job_id for outcome in missed}
-    for state in ENDED if missed else ():
-        fenced -= _landed_before(session, [(it.job_id, it.token) for it in missed if it.state is state], state)
-    return fenced
+    states = _settled(session, [(outcome.job_id, outcome.token) for outcome in missed]) if missed else {}
+    return {outcome.job_id for outcome in missed if states.get(outcome.job_id) != outcome.state}
 
 
 def record_failures(session: Session, failures: Sequence[tuple[str, int, Failure, str | None]]) -> None:
@@ -153,9 +152,8 @@ _COMPLETE = Statement(
 _SETTLED = Statement(
     lambda dialect: (
         f"""
-        SELECT CAST(jobs.id AS text) AS id
+        SELECT CAST(jobs.id AS text) AS id, jobs.state
         FROM jobs JOIN {dialect.rows("input", _TOKENS)} ON jobs.id = input.id AND jobs.token = input.token
-        WHERE jobs.state = :state
     """
     ),
     _TOKENS,
