@@ -7,9 +7,12 @@ retry would be acked.
 from __future__ import annotations
 
 import asyncio
+import math
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import dramatiq
+import structlog
 from dramatiq.asyncio import get_event_loop_thread
 from dramatiq.errors import RateLimitExceeded
 from dramatiq.middleware import SkipMessage
@@ -17,7 +20,7 @@ from dramatiq.middleware import SkipMessage
 from penstock.ledger.completion import Fenced
 from penstock.ledger.settlement import Failure, Outcome
 from penstock.ledger.state import Reason, State
-from penstock.schemas import Bury, PayloadError
+from penstock.schemas import Backoff, Bury, PayloadError, Retry
 from penstock.workers.broker import envelope
 from penstock.workers.context import Context
 from penstock.workers.errors import JobCancelled, LedgerLost, OutcomeUnknown, Permanent, RunAgain, Snoozed
@@ -27,12 +30,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from penstock.ledger.admission import Claim
+    from penstock.schemas import Contract
     from penstock.workers.entry import Entry
     from penstock.workers.hooks import Hooks
     from penstock.workers.sessions import HandlerSessions
 
 RATE_LIMIT_DELAY_SECONDS = 5.0
 LOST_DELAY_SECONDS = 1.0
+DELAY_SECONDS_MAX = 366 * 86400.0
 
 
 class Settled:
@@ -63,11 +68,27 @@ class Executor:
         self._log = log
 
     def execute(self, claim: Claim, entry: Entry) -> Outcome | Settled:
-        """Read the payload, run the handler, decide what follows. Never raises."""
+        """Read the payload, run the handler, decide what follows. Never raises: the thread must go on."""
+        try:
+            return self._execute(claim, entry)
+        except BaseException as error:
+            self._log.error(
+                "the engine stumbled over a job",
+                job_id=claim.id,
+                job_type=claim.type,
+                error_class=type(error).__name__,
+                where=traceback.format_tb(error.__traceback__)[-1],
+            )
+            return _in_trouble(claim)
+
+    def _execute(self, claim: Claim, entry: Entry) -> Outcome | Settled:
         try:
             payload = entry.read(claim.payload)
         except PayloadError as error:
-            return _buried(claim, Reason.INVALID_PAYLOAD, Failure("invalid", "PayloadError", str(error)), counts=False)
+            failure = describe(error, payload=claim.payload, kind="invalid")
+            return _buried(claim, Reason.INVALID_PAYLOAD, failure, counts=False)
+        except BaseException as error:  # a validator of the job's author can raise anything
+            return self._after(error, claim, entry)
         while True:
             ctx = Context(claim, entry, sessions=self._sessions, is_cancel_requested=self._is_cancel_requested)
             try:
@@ -115,9 +136,7 @@ class Executor:
             delay = RATE_LIMIT_DELAY_SECONDS
             return Outcome(claim.id, claim.token, State.SCHEDULED, counts=False, delay_seconds=delay)
         if isinstance(error, LedgerLost):
-            return Outcome(
-                claim.id, claim.token, State.AVAILABLE, counts=False, delay_seconds=LOST_DELAY_SECONDS, trouble=True
-            )
+            return _in_trouble(claim)
         failure = describe(
             error, payload=claim.payload, kind="timeout" if isinstance(error, TimeoutError) else "failed"
         )
@@ -151,10 +170,34 @@ def decide_retry(claim: Claim, entry: Entry, error: BaseException, failure: Fail
         return _buried(claim, Reason.ATTEMPTS, failure)
     if claim.attempts + 1 >= contract.max_attempts:
         return _buried(claim, Reason.ATTEMPTS, failure)
-    decision = contract.retry.decide(claim.attempts + 1, error)
+    decision = _ask_policy(contract, claim.attempts + 1, error)
     if isinstance(decision, Bury):
         return _buried(claim, decision.reason, failure)
     return Outcome(claim.id, claim.token, State.RETRYABLE, delay_seconds=decision.delay_seconds, failure=failure)
+
+
+def _ask_policy(contract: Contract, attempt: int, error: BaseException) -> Retry | Bury:
+    """What the job's author has decided; a policy that fails at it is replaced by the default one."""
+    decision: object
+    try:
+        decision = contract.retry.decide(attempt, error)
+    except Exception as mistake:
+        decision = mistake
+    if isinstance(decision, Bury) and isinstance(decision.reason, str):
+        return decision
+    if isinstance(decision, Retry) and 0 <= decision.delay_seconds < math.inf:
+        return Retry(min(decision.delay_seconds, DELAY_SECONDS_MAX))
+    structlog.get_logger().error(
+        "a retry policy gave no decision; the default one decides",
+        job_type=contract.type,
+        policy=type(contract.retry).__name__,
+        gave=type(decision).__name__,
+    )
+    return Backoff().decide(attempt, error)
+
+
+def _in_trouble(claim: Claim) -> Outcome:
+    return Outcome(claim.id, claim.token, State.AVAILABLE, counts=False, delay_seconds=LOST_DELAY_SECONDS, trouble=True)
 
 
 def _buried(claim: Claim, reason: Reason | str, failure: Failure, *, counts: bool = True) -> Outcome:

@@ -44,7 +44,7 @@ def redact(text: str, values: list[str]) -> str:
 def _text_of(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # an exception of a handler may fail at anything, even at being printed
+    except BaseException:  # an exception of a handler may fail at anything, even at being printed
         return "(this exception cannot be printed)"
 
 

@@ -27,6 +27,7 @@ BATCH_JOBS_MAX = 500
 # With handlers of a few milliseconds a commit per job would cost more than the job: wait a moment for company.
 LINGER_SECONDS = 0.004
 OUTAGE_WAIT_SECONDS_MAX = 2.0
+REFUSED = "RefusedByLedger"
 
 
 class Settler:
@@ -60,7 +61,7 @@ class Settler:
         self._outcomes.put(outcome)
 
     def put_and_wait(self, outcome: Outcome) -> None:
-        """Return when the outcome is durable (or the process is about to end)."""
+        """Return when the outcome is durable; never, when the process ends before that."""
         settled = self._waiting[outcome.job_id] = threading.Event()
         self._outcomes.put(outcome)
         settled.wait()
@@ -76,15 +77,22 @@ class Settler:
         stopping = False
         while not stopping:
             batch, stopping = self._gather()
-            if batch:
-                fenced = self._write(batch)
-                for outcome in batch:
-                    waiting = self._waiting.pop(outcome.job_id, None)
-                    if waiting is not None:
-                        waiting.set()
-                held = self._holding.claims
-                self._on_settled([(outcome, held.pop(outcome.job_id, None)) for outcome in batch], fenced)
+            if batch and (fenced := self._write(batch)) is not None:
+                self._forget(batch, fenced)
         self._drop_session()
+
+    def _forget(self, batch: list[Outcome], fenced: set[str]) -> None:
+        """These are settled: the process holds them no more."""
+        held = self._holding.claims
+        settled = [(outcome, held.pop(outcome.job_id, None)) for outcome in batch]
+        for outcome in batch if self._waiting else ():
+            waiting = self._waiting.pop(outcome.job_id, None)
+            if waiting is not None:
+                waiting.set()
+        try:
+            self._on_settled(settled, fenced)
+        except Exception:  # outcomes must go on being settled, whatever becomes of the figures
+            self._log.exception("settled jobs could not be counted", jobs=len(batch))
 
     def _gather(self) -> tuple[list[Outcome], bool]:
         first = self._outcomes.get()
@@ -103,8 +111,8 @@ class Settler:
             batch.append(outcome)
         return batch, False
 
-    def _write(self, batch: list[Outcome]) -> set[str]:
-        """Settle a batch, however long the ledger is away; returns the fenced ids."""
+    def _write(self, batch: list[Outcome]) -> set[str] | None:
+        """Settle a batch, however long the ledger is away; returns the fenced ids, or None when told to give up."""
         state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
         wait = wait_random_exponential(multiplier=0.05, max=OUTAGE_WAIT_SECONDS_MAX)
         while not self._gave_up.is_set():
@@ -121,17 +129,24 @@ class Settler:
                 self._drop_session()
                 self._gave_up.wait(wait(state))
                 state.attempt_number += 1
-        return set()
+            except Exception as error:  # a value that cannot even be sent; this thread must not die of it
+                self._log.error("a batch of outcomes cannot be sent", jobs=len(batch), error=type(error).__name__)
+                self._drop_session()
+                return self._write_singly(batch)
+        return None
 
-    def _write_singly(self, batch: list[Outcome]) -> set[str]:
+    def _write_singly(self, batch: list[Outcome]) -> set[str] | None:
         """One bad value fails a whole batch: find it, and record its job as dead without it."""
-        if len(batch) == 1:
-            [guilty] = batch
-            self._log.error("the ledger refuses an outcome", job_id=guilty.job_id)
-            failure = Failure("failed", "RefusedByLedger", "the ledger refused this outcome's result or follow-ups")
-            return self._write([Outcome(guilty.job_id, guilty.token, State.DEAD, Reason.PERMANENT, failure=failure)])
-        middle = len(batch) // 2
-        return self._write(batch[:middle]) | self._write(batch[middle:])
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            first, second = self._write(batch[:middle]), self._write(batch[middle:])
+            return None if first is None or second is None else first | second
+        [guilty] = batch
+        self._log.error("the ledger refuses an outcome", job_id=guilty.job_id)
+        if guilty.failure is not None and guilty.failure.error_class == REFUSED:
+            return set()  # not even this; the self-check hands the job back
+        failure = Failure("failed", REFUSED, "the ledger refused this outcome's result or follow-ups")
+        return self._write([Outcome(guilty.job_id, guilty.token, State.DEAD, Reason.PERMANENT, failure=failure)])
 
     def _drop_session(self) -> None:
         session, self._session = self._session, None
