@@ -6,7 +6,7 @@ from datetime import datetime
 import typer
 
 from penstock.console.dead_lists import is_in
-from penstock.console.exits import Code, bad_input
+from penstock.console.exits import Code, bad_input, problem
 from penstock.console.opening import job_id_of, opened_ledger, time_of
 from penstock.console.printing import ago, print_json, print_line
 from penstock.console.settings import actor_of
@@ -149,7 +149,9 @@ def _by_first_ids(session: Session, selection: Selection) -> Selection:
 
 def _confirm(what: str, *, yes: bool) -> None:
     if not yes:
-        typer.confirm(f"{what}?", abort=True, err=True)
+        agreed = typer.confirm(f"{what}?", err=True)
+        if not agreed:
+            raise problem("nothing was changed")
 
 
 def _letters(count: int) -> str:

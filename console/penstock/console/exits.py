@@ -50,7 +50,8 @@ class Commands(TyperGroup):
         try:
             result = super().main(*args, **kwargs)
         except typer.Abort:
-            _say(problem("stopped: nobody confirmed it; nothing was changed"))
+            typer.echo(err=True)  # the question stands on a line of its own
+            _say(problem("stopped; where nobody can answer, give --yes"))
         except typer.TyperException as error:
             _say_usage(error)
         except Exception as error:

@@ -11,6 +11,7 @@ from penstock.console.embedded import prepared
 from penstock.console.exits import bad_input
 from penstock.console.modules import loaded
 from penstock.console.settings import ConsoleSettings
+from penstock.console.surroundings import keep_quiet
 from penstock.producers.client import Producer, Publisher, Receipt
 from penstock.producers.client.producer import receipt_of
 from penstock.producers.ledger_producer import LedgerProducer
@@ -39,6 +40,7 @@ class Order:
 
 def place(order: Order) -> Receipt:
     """Publish it; raises what `failures.explain` explains."""
+    keep_quiet()
     settings = ConsoleSettings()
     broker_url = checked_broker_url(settings.broker_url)
     body = (sys.stdin.read() if order.payload == "-" else order.payload).encode("utf-8", "surrogateescape")

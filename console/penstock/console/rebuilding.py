@@ -8,6 +8,7 @@ from penstock.console.modules import loaded
 from penstock.console.opening import opened_ledger
 from penstock.console.printing import plain, print_json, print_line, print_table
 from penstock.console.settings import ConsoleSettings, actor_of
+from penstock.console.surroundings import keep_quiet
 from penstock.ledger.audit import record
 from penstock.ledger.database import Session
 from penstock.ledger.dispatches import unmark_all
@@ -21,6 +22,7 @@ NAME = "penstock-rebuild"
 
 def rebuild(modules: tuple[str, ...], *, actor: str | None, as_json: bool) -> Code:
     """Declare, then dispatch again; exit code 1 if RabbitMQ refused a queue."""
+    keep_quiet()
     settings, who = ConsoleSettings(), actor_of(actor)
     if checked_broker_url(settings.broker_url) == LOCAL:
         raise bad_input("PENSTOCK_BROKER_URL is local: there is no broker to rebuild")

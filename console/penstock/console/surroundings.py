@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 from penstock.console.exits import bad_input
+from penstock.workers import logs
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -29,8 +30,14 @@ def check_port(host: str, port: int | None) -> None:
             pass
     except OSError as error:
         raise bad_input(
-            f"--metrics-port {port}: cannot listen on {host}: {error.strerror}; give another port, or 0 for none"
+            f"--metrics-port {port}: cannot listen on {host}: {str(error.strerror).partition(' (')[0]}; "
+            "give another port, or 0 for none"
         ) from None
+
+
+def keep_quiet() -> None:
+    """For commands that answer once: what they have to say is their output, not a log."""
+    logs.configure("CRITICAL", as_json=False)
 
 
 def check_log_level(level: str) -> None:

@@ -57,4 +57,4 @@ def _executing(job: Mapping[str, Any], now: datetime) -> str:
 def _dead(job: Mapping[str, Any]) -> str:
     if job["reason"] == "key_conflict":
         return "its dedup key belongs to another job with another payload: publish it under another key, or discard it"
-    return f"nothing more happens until `penstock dead replay {job['id']}` or `penstock dead discard {job['id']}`"
+    return "nothing more happens until `penstock dead replay`, or `penstock dead discard`, of this id"

@@ -9,11 +9,13 @@ from penstock.console.exits import Code
 from penstock.console.modules import loaded
 from penstock.console.printing import one_line, print_json_lines, print_line, print_table
 from penstock.console.settings import ConsoleSettings
+from penstock.console.surroundings import keep_quiet
 from penstock.workers.settings import WorkerSettings
 
 
 def examine(modules: tuple[str, ...]) -> list[Finding]:
     """Look at everything; raises only for bad input."""
+    keep_quiet()
     settings = WorkerSettings()
     broker_url = checked_broker_url(settings.broker_url)
     bindings = loaded(modules, database_url=settings.database_url).bindings() if modules else {}

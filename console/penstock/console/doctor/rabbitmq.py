@@ -91,7 +91,7 @@ def _queue(connection: pika.BlockingConnection, queue: str) -> Finding:
         if error.reply_code == PRECONDITION_FAILED:
             remedy = "empty and delete it, then `penstock rebuild`: no job is lost that the ledger knows"
             return problem(check_name, f"it is not what it must be: {error.reply_text}", remedy)
-    return ok(check_name, f"quorum; {found.message_count} ready, {found.consumer_count} consumers")
+    return ok(check_name, f"quorum; ready {found.message_count}, consumers {found.consumer_count}")
 
 
 def _alarms(connection: pika.BlockingConnection) -> Finding:
