@@ -40,7 +40,7 @@ def test_5000_jobs_have_each_effect_once_while_processes_are_killed_every_second
     with site.pool(modules=["tests.faults.jobs"], processes=2, threads=4) as pool:
         publisher = threading.Thread(target=publish)
         publisher.start()
-        recoveries = []
+        recoveries: list[float] = []
         while len(recoveries) < KILLS_MIN or (len(receipts) < JOBS and len(recoveries) < 30):
             recoveries.append(_kill_one(pool, site, draw))
             if len(recoveries) == KILLS_MIN // 2:

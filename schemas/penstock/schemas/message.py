@@ -80,7 +80,7 @@ class Message:
     def raw(
         cls,
         *,
-        type: str,
+        type: str,  # noqa: A002 - named as the AMQP property
         body: bytes,
         version: int = 1,
         key: str | None = None,
