@@ -40,6 +40,11 @@ FILL = f"""
     INSERT INTO effects (job_id, step, key, state, intended_at) SELECT id, 'mail', '', 'done', now() FROM jobs;
 """
 
+BACKLOG = """
+    UPDATE jobs SET state = 'available', due_at = due_at - token * interval '1 millisecond', token = NULL
+    WHERE token <= 20000
+"""
+
 
 def admissions(session: Session) -> None:
     """New, known, keyed, taken over, aliased, conflicting and put off."""
@@ -144,6 +149,27 @@ def test_hot_statements_use_an_index(postgres: Ledger, statistics: str) -> None:
         ]
     assert len(seen) > 40
     assert not walks, "\n".join(walks)
+
+
+def test_a_backlog_is_not_read_to_take_a_few_from_it(postgres: Ledger) -> None:
+    """A worker that claims ten of twenty thousand due jobs reads ten."""
+    with postgres.session() as session:
+        session.connection.exec_driver_sql(FILL)
+        session.connection.exec_driver_sql(BACKLOG)
+        session.connection.exec_driver_sql("ANALYZE")
+        seen: dict[str, Any] = {}
+        with undone(session), recorded(session, seen):
+            claims.claim_due(session, queues=["demo", "other"], limit=10, token=TOKEN, process_id=PROCESS)
+            claims.next_due_seconds(session, ["demo", "other"])
+            claims.has_suspects(session, ["demo", "other"])
+            dispatches.select_due(session, queue="demo", limit=10)
+        for statement, parameters in seen.items():
+            with undone(session):
+                found = session.connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)
+                [(plan,)] = found.all()
+            read = [node["Actual Rows"] for node in nodes(plan[0]["Plan"]) if node.get("Relation Name") == "jobs"]
+            assert read
+            assert max(read) <= 20, f"{read} rows read by:\n{statement}"
 
 
 def test_the_check_finds_a_statement_that_walks_over_a_table(postgres: Ledger) -> None:
