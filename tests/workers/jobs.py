@@ -371,3 +371,32 @@ class Unique(Job, type="test.unique", queue="test", unique_for=timedelta(seconds
 @handler(Unique)
 def take_unique_note(job: Unique, ctx: Context) -> None:
     note("ran", job=ctx.job_id, name=job.name)
+
+
+class NoPolicy:
+    """A retry policy with a mistake in it."""
+
+    def decide(self, attempt: int, error: BaseException) -> Any:
+        raise KeyError("a mistake")
+
+
+class OverrunWithoutPolicy(
+    Job, type="test.overrun_without_policy", queue="test", timeout_seconds=0.5, retry=NoPolicy()
+):
+    """Overruns, and its policy fails when the supervisor asks it."""
+
+
+@handler(OverrunWithoutPolicy)
+def overrun_without_policy(job: OverrunWithoutPolicy, ctx: Context) -> None:
+    note("started", job=ctx.job_id, attempt=ctx.attempt)
+    if ctx.attempt == 1:
+        select.select([], [], [], 60)
+
+
+class Printing(Job, type="test.printing", queue="test"):
+    """Prints, as handlers do that somebody else wrote."""
+
+
+@handler(Printing)
+def print_something(job: Printing, ctx: Context) -> None:
+    print(f"printed by {ctx.job_id}", end="")

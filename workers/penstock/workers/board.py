@@ -32,7 +32,8 @@ _FLAG = _SLOT.size - 8
 _MAGIC = b"PENSTOCK"
 _FORMAT = 1
 
-FREE, BOOTING, RUNNING, STOPPING = range(4)
+# DRAINED: nothing is left in the process but jobs that are past their deadline.
+FREE, BOOTING, RUNNING, STOPPING, DRAINED = range(5)
 WORKER, LANE, DISPATCHER, MONITOR = range(4)
 
 
@@ -53,16 +54,21 @@ class Board:
         self.path = path
         self.pages = pages
         self.threads = threads
-        self._file = file
+        self._lock: int | None = None
         self._map = mmap.mmap(file, _size(pages, threads))
 
     @classmethod
     def create(cls, path: Path, *, pages: int, threads: int) -> Board:
         """A fresh board, locked for as long as this process lives."""
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.truncate(file, _size(pages, threads))
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.truncate(lock, _size(pages, threads))
+        # Opened a second time: mmap keeps a duplicate of what it is given, which children could not close, and
+        # a lock goes only with the last duplicate of the file that it was taken on.
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         board = cls(path, file, pages=pages, threads=threads)
+        os.close(file)
+        board._lock = lock
         _FILE.pack_into(board._map, 0, _MAGIC, _FORMAT, pages, threads)
         return board
 
@@ -93,7 +99,9 @@ class Board:
 
     def release_lock(self) -> None:
         """In a forked child: the lock belongs to the supervisor, and must go with it."""
-        os.close(self._file)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def page(self, index: int) -> Page:
         return Page(self._map, _FILE.size + index * _page_size(self.threads), self.threads, index)

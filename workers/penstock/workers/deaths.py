@@ -42,7 +42,9 @@ class DeadProcess:
     def how(self) -> str:
         """For people: "SIGSEGV", "exit status 3"."""
         if os.WIFSIGNALED(self.status):
-            return signal.Signals(os.WTERMSIG(self.status)).name
+            number = os.WTERMSIG(self.status)
+            # A real-time signal has no name.
+            return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
         return f"exit status {os.waitstatus_to_exitcode(self.status)}"
 
     @property

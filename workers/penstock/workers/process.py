@@ -66,7 +66,7 @@ class WorkerProcess:
         self.holding = Holding(threads=self.threads)
         self.metrics = Metrics(pool.metrics_dir, slot)
         self.stop_requested = threading.Event()
-        self.grace_seconds = pool.grace_seconds
+        self.ends_at = math.inf  # when handlers that still run are interrupted
         self.deliveries: Deliveries | None = None
 
     def run(self) -> int:
@@ -92,12 +92,12 @@ class WorkerProcess:
 
     def request_stop(self) -> None:
         """Finish what runs within the grace, hand back the rest."""
+        self.ends_at = min(self.ends_at, time.monotonic() + self.pool.grace_seconds)
         self.stop_requested.set()
 
     def retire(self) -> None:
         """Start nothing more, but let what runs go on for as long as it may."""
         self.holding.closed = True
-        self.grace_seconds = math.inf
         self.stop_requested.set()
 
     @property
@@ -138,7 +138,6 @@ class WorkerProcess:
             process=process,
             queues=self.queues,
             is_healthy=self._is_healthy,
-            on_retire=self.retire,
             log=self.log,
         )
         if self.registry.has_async:
@@ -200,7 +199,9 @@ class WorkerProcess:
 
     def _wait(self) -> None:
         while not self.stop_requested.wait(0.5):
-            if self.lane and isinstance(self.intake, LedgerIntake):
+            if self.page.retires:
+                self.retire()
+            elif self.lane and isinstance(self.intake, LedgerIntake):
                 idle = time.monotonic() - self.intake.idle_since
                 if idle > LANE_IDLE_SECONDS and not self.holding.claims and not self._has_suspects():
                     return
@@ -218,8 +219,9 @@ class WorkerProcess:
         if self.deliveries is not None:
             self.deliveries.stop()
         self.page.state = board.STOPPING
-        until = time.monotonic() + self.grace_seconds
-        while self.holding.running and time.monotonic() < until:
+        while self.holding.running and time.monotonic() < self.ends_at:
+            if self._is_drained():
+                self.page.state = board.DRAINED
             time.sleep(WAIT_STEP_SECONDS)
         self._interrupt_running()
         self.settler.stop(FLUSH_SECONDS)
@@ -228,6 +230,12 @@ class WorkerProcess:
         if loop is not None:
             set_event_loop_thread(None)
         self.log.info("worker process stopped")
+
+    def _is_drained(self) -> bool:
+        """Whether everything that we still hold is past its deadline: then nothing is lost by killing us."""
+        now = time.monotonic()
+        overdue = {it.job_id for it in self.page.running().values() if it.deadline < now}
+        return overdue.issuperset(list(self.holding.claims))
 
     def _interrupt_running(self) -> None:
         """The grace is over: what still runs is fenced and handed back; the process ends right after."""

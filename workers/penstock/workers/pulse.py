@@ -51,7 +51,6 @@ class Pulse:
         process: Process,
         queues: list[str],
         is_healthy: Callable[[], bool],
-        on_retire: Callable[[], None],
         log: Any,
     ) -> None:
         self._ledger = ledger
@@ -61,14 +60,12 @@ class Pulse:
         self._process = process
         self._queues = queues
         self._is_healthy = is_healthy
-        self._on_retire = on_retire
         self._log = log
         self._session: Session | None = None
         self._beat_at = 0.0
         self._checked_at = time.monotonic()
         self._asked_at: dict[str, float] = {}
         self._stopping = threading.Event()
-        self._retiring = False
         self._thread = threading.Thread(target=self._loop, name="pulse", daemon=True)
 
     def start(self) -> None:
@@ -97,9 +94,6 @@ class Pulse:
 
     def _tick(self) -> None:
         self._metrics.flush()
-        if self._page.retires and not self._retiring:
-            self._retiring = True
-            self._on_retire()
         if self._session is None:
             self._session = self._ledger.session()
         now = time.monotonic()
@@ -127,8 +121,11 @@ class Pulse:
         """Release what the ledger believes us to hold and we do not: a claim whose reply was lost."""
         strangers = []
         for job_id, token in ledger_claims.executing_under(session, self._process.id):
+            # In this order: the intake notes a claim first, and then that its token is no more in flight.
+            if token in self._holding.tokens_in_flight:
+                continue
             held = self._holding.claims.get(job_id)
-            if (held is None or held.token != token) and token not in self._holding.tokens_in_flight:
+            if held is None or held.token != token:
                 strangers.append(Outcome(job_id, token, State.AVAILABLE, counts=False))
         if strangers:
             fenced = settle(session, strangers, process_id=self._process.id)

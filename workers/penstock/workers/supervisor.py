@@ -6,9 +6,11 @@ jobs' modules imported already. Whatever needs a connection or a thread runs in 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
+import sys
 import time
 import traceback
 import uuid
@@ -23,7 +25,7 @@ from penstock.workers.board import Board, Page
 from penstock.workers.caretaker import Caretaker
 from penstock.workers.deaths import DeadProcess, clear_abandoned, record_death, record_timeout
 from penstock.workers.metrics import Metrics
-from penstock.workers.monitor import Monitor
+from penstock.workers.monitor import KINDS, Monitor
 from penstock.workers.process import WorkerProcess, stop_on_signals, stop_with_supervisor
 
 if TYPE_CHECKING:
@@ -33,7 +35,10 @@ if TYPE_CHECKING:
 TICK_SECONDS = 0.05
 LEDGER_RETRY_SECONDS = 0.5
 STOP_EXTRA_SECONDS = 20.0
-RETIRE_SECONDS_MIN = 3.0
+# A retiring process says when it is drained, which may take an outage. One that does not even begin to stop holds
+# the interpreter's lock somewhere in C: nothing in it will ever finish.
+FROZEN_SECONDS = 10.0
+DRAIN_SECONDS_MAX = 60.0
 # A child that dies within this time of its start is not started again at once.
 EARLY_DEATH_SECONDS = 2.0
 RESTART_WAIT_SECONDS_MAX = 10.0
@@ -50,7 +55,7 @@ class Child:
     slot: str
     started_at: float
     retired_at: float | None = None
-    timed_out: set[str] = field(default_factory=set)
+    timed_out: set[tuple[str, int]] = field(default_factory=set)  # (job id, token)
     killed: bool = False
 
 
@@ -65,8 +70,8 @@ class Supervisor:
         self._children: dict[int, Child] = {}
         self._dead: list[DeadProcess] = []
         self._ledger_retry_at = 0.0
-        self._restart_at = 0.0
-        self._early_deaths = 0
+        self._restart_at = dict.fromkeys(KINDS, 0.0)
+        self._early_deaths = dict.fromkeys(KINDS, 0)
         self._stopping_since: float | None = None
         self._lane_wanted = True  # the first look tells whether suspects wait from before
 
@@ -96,9 +101,9 @@ class Supervisor:
     def _tick(self) -> None:
         self._reap()
         self._record_deaths()
+        self._kill_retired()
         if self._stopping_since is None:
             self._check_deadlines()
-            self._kill_retired()
             self._start_missing()
         else:
             self._kill_stragglers(self._stopping_since)
@@ -107,27 +112,35 @@ class Supervisor:
             self._stop()
 
     def _start_missing(self) -> None:
-        if time.monotonic() < self._restart_at:
-            return
-        kinds = [child.kind for child in self._children.values() if child.retired_at is None]
-        if self.pool.metrics_port is not None and board.MONITOR not in kinds:
-            self._fork(board.MONITOR, "monitor")
-        if self.pool.with_dispatcher and board.DISPATCHER not in kinds:
-            self._fork(board.DISPATCHER, "dispatcher")
-        if board.LANE not in kinds and (self._lane_wanted or any(page.wants_lane for page in self._board)):
-            self._lane_wanted = False
-            self._fork(board.LANE, "lane")
-        for _ in range(self.pool.processes - kinds.count(board.WORKER)):
-            taken = {child.slot for child in self._children.values()}
-            slot = next(name for number in range(1000) if (name := f"worker-{number}") not in taken)
-            self._fork(board.WORKER, slot)
+        for kind, wanted in self._wanted().items():
+            alive = sum(child.kind == kind and child.retired_at is None for child in self._children.values())
+            if alive < wanted and time.monotonic() >= self._restart_at[kind]:
+                for _ in range(wanted - alive):
+                    self._fork(kind, self._free_slot(kind))
+
+    def _wanted(self) -> dict[int, int]:
+        """How many processes of each kind there should be now."""
+        wants_lane = self._lane_wanted or any(page.wants_lane for page in self._board)
+        return {
+            board.MONITOR: int(self.pool.metrics_port is not None),
+            board.DISPATCHER: int(self.pool.with_dispatcher),
+            board.LANE: int(wants_lane),
+            board.WORKER: self.pool.processes,
+        }
+
+    def _free_slot(self, kind: int) -> str:
+        """A name for metric files: no two living processes share one, and a replacement goes on with its own."""
+        taken = {child.slot for child in self._children.values()}
+        return next(name for number in range(1000) if (name := f"{KINDS[kind]}-{number}") not in taken)
 
     def _fork(self, kind: int, slot: str) -> None:
         page = next((page for page in self._board if page.process_id is None), None)
         if page is None:
             return  # all pages are taken by processes that are being retired; their deadlines free them
+        self._lane_wanted = self._lane_wanted and kind != board.LANE
         process_id = str(uuid.uuid4())
         page.occupy(process_id, pid=0, kind=kind)
+        _flush_output()  # or the child would write what we have not written yet once more
         pid = os.fork()
         if pid == 0:
             os._exit(self._be_child(kind, page, process_id, slot))
@@ -147,6 +160,8 @@ class Supervisor:
         except BaseException:
             traceback.print_exc()
             return 1
+        finally:
+            _flush_output()
 
     def _make_part(self, kind: int, page: Page, process_id: str, slot: str) -> WorkerProcess | Caretaker | Monitor:
         pool = self.pool
@@ -176,6 +191,7 @@ class Supervisor:
 
     def _note_death(self, child: Child, status: int) -> None:
         running = tuple(it.job_id for it in child.page.running().values())
+        was_healthy = child.page.is_healthy
         was_asked = self._stopping_since is not None or child.killed
         clean = was_asked or (os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0 and not running)
         dead = DeadProcess(child.process_id, child.kind, status, running, intended=clean)
@@ -184,16 +200,16 @@ class Supervisor:
             self._dead.append(dead)
         if not clean:
             self.log.error("process died", process_id=child.process_id, slot=child.slot, how=dead.how, ran=len(running))
-            self._slow_down(child)
+            if running or was_healthy or time.monotonic() - child.started_at > EARLY_DEATH_SECONDS:
+                self._early_deaths[child.kind] = 0
+            else:
+                self._slow_down(child.kind)
 
-    def _slow_down(self, child: Child) -> None:
-        """A child that cannot even start must not be forked twenty times a second."""
-        if time.monotonic() - child.started_at > EARLY_DEATH_SECONDS or child.page.is_healthy:
-            self._early_deaths = 0
-            return
-        self._early_deaths += 1
-        wait = min(RESTART_WAIT_SECONDS_MAX, 0.1 * 2**self._early_deaths)
-        self._restart_at = time.monotonic() + wait
+    def _slow_down(self, kind: int) -> None:
+        """A child that cannot even start must not be forked twenty times a second, nor hold up the other kinds."""
+        self._early_deaths[kind] += 1
+        wait = min(RESTART_WAIT_SECONDS_MAX, 0.1 * 2 ** min(self._early_deaths[kind], 10))
+        self._restart_at[kind] = time.monotonic() + wait
 
     def _record_deaths(self) -> None:
         while self._dead and time.monotonic() >= self._ledger_retry_at:
@@ -219,7 +235,7 @@ class Supervisor:
             if child.kind not in (board.WORKER, board.LANE):
                 continue
             for running in child.page.running().values():
-                if running.deadline < now and running.job_id not in child.timed_out:
+                if running.deadline < now and (running.job_id, running.token) not in child.timed_out:
                     self._time_out(child, running)
 
     def _time_out(self, child: Child, running: board.Running) -> None:
@@ -230,8 +246,10 @@ class Supervisor:
         except (LedgerUnavailable, DBAPIError):
             self._ledger_retry_at = time.monotonic() + LEDGER_RETRY_SECONDS
             return
-        child.timed_out.add(running.job_id)
-        if fenced:
+        child.timed_out.add((running.job_id, running.token))
+        # Its thread is lost as long as it does not return, also when a rescuer has freed the job before us.
+        is_stuck = any((it.job_id, it.token) == (running.job_id, running.token) for it in child.page.running().values())
+        if fenced or is_stuck:
             self.log.warning("job timed out; its process is replaced", job_id=running.job_id, slot=child.slot)
             child.page.retire()
             if child.retired_at is None:
@@ -242,9 +260,12 @@ class Supervisor:
         for pid, child in self._children.items():
             if child.retired_at is None or child.killed:
                 continue
-            left = {it.job_id for it in child.page.running().values()} - child.timed_out
-            drained = child.page.state == board.STOPPING
-            if not left and drained and time.monotonic() - child.retired_at > RETIRE_SECONDS_MIN:
+            waited = time.monotonic() - child.retired_at
+            left = {(it.job_id, it.token) for it in child.page.running().values()} - child.timed_out
+            is_frozen = child.page.state == board.RUNNING and waited > FROZEN_SECONDS
+            is_drained = not left and (child.page.state == board.DRAINED or waited > DRAIN_SECONDS_MAX)
+            if is_frozen or is_drained:
+                self.log.warning("killing a retired process", process_id=child.process_id, handed_back=len(left))
                 child.killed = True
                 os.kill(pid, signal.SIGKILL)
 
@@ -271,3 +292,10 @@ class Supervisor:
             clear_abandoned(self._ledger, self.pool.boards_dir, self.log)
         except (LedgerUnavailable, DBAPIError) as error:
             self.log.warning("boards of earlier runs are read by the rescuer instead", error=type(error).__name__)
+
+
+def _flush_output() -> None:
+    """What handlers have printed; a child ends by `os._exit`, which does not."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -76,7 +77,8 @@ class WorkerThread(threading.Thread):
         waits = entry.contract.guarantee == "at_most_once" and not isinstance(outcome, Settled)
         if waits and not isinstance(outcome, Settled):
             # Until its outcome is durable the board must say that it has started: whoever finds this process dead
-            # would otherwise let it run again.
+            # would otherwise let it run again. It has returned, so that no deadline applies to it any more.
+            page.start(number, claim.id, claim.token, started=started, deadline=math.inf)
             self._settler.put_and_wait(outcome)
         page.finish(number)
         holding.finished[number] += 1
