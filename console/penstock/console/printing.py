@@ -1,6 +1,7 @@
 """Tables for people, JSON for programs. Nothing from a job can move the cursor or colour the terminal."""
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,8 +32,7 @@ _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 def console() -> Console:
     """A console on stdout; no markup: what is printed may come from a stranger's job."""
-    elsewhere = not sys.stdout.isatty()
-    width = WIDTH_ELSEWHERE if elsewhere and Console().width == 80 else None  # 80 is what rich assumes
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH_ELSEWHERE
     return Console(width=width, markup=False, highlight=False, emoji=False)
 
 

@@ -15,7 +15,7 @@ from penstock.console.surroundings import keep_quiet
 from penstock.producers.client import Producer, Publisher, Receipt
 from penstock.producers.client.producer import receipt_of
 from penstock.producers.ledger_producer import LedgerProducer
-from penstock.schemas import Job, Message
+from penstock.schemas import Job, Message, UnreadableMessage
 from penstock.schemas.contract import check_name
 from penstock.schemas.message import check_body
 from penstock.workers import Registry
@@ -23,6 +23,8 @@ from penstock.workers.entry import Entry
 
 APP_ID = "penstock-command"
 TIMEOUT_SECONDS = 10.0
+# Where on the command line each part of a message stands.
+WORDS = {"type": "TYPE:", "body": "JSON:", "dedup-key": "--key:"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,18 +46,26 @@ def place(order: Order) -> Receipt:
     settings = ConsoleSettings()
     broker_url = checked_broker_url(settings.broker_url)
     body = (sys.stdin.read() if order.payload == "-" else order.payload).encode("utf-8", "surrogateescape")
-    check_body(body)
     due_at = parse_due(order.due)
+    message = _message(order, body, due_at)
     if not order.modules:
-        message = Message.raw(type=order.type, body=body, version=order.version or 1, key=order.key, due_at=due_at)
         return _send(message, queue=order.queue, broker_url=broker_url, database_url=settings.database_url)
     entry = _entry(loaded(order.modules, database_url=settings.database_url), order)
     payload = entry.read(body)
     contract = entry.contract
     if not isinstance(payload, Job):  # a Dramatiq actor
-        message = Message.raw(type=contract.type, body=body, version=contract.version, key=order.key, due_at=due_at)
+        message = dataclasses.replace(message, version=contract.version)
         return _send(message, queue=contract.queue, broker_url=broker_url, database_url=settings.database_url)
     return _send_job(payload, order.key, due_at, broker_url=broker_url, database_url=settings.database_url)
+
+
+def _message(order: Order, body: bytes, due_at: datetime | None) -> Message:
+    """The message as the wire has it; what is wrong with it is said in the words of the command line."""
+    try:
+        check_body(body)
+        return Message.raw(type=order.type, body=body, version=order.version or 1, key=order.key, due_at=due_at)
+    except UnreadableMessage as error:
+        raise bad_input(f"{WORDS.get(error.part, '')} {error}".strip()) from None
 
 
 def _entry(registry: Registry, order: Order) -> Entry:

@@ -29,7 +29,7 @@ def why(job: Mapping[str, Any], *, now: datetime, workers: int, broker: bool) ->
 def _later(job: Mapping[str, Any], now: datetime) -> str:
     when = ago(job["due_at"], now)
     if job["state"] == "retryable":
-        return f"attempt {job['attempts']} failed; the next one is due {when} (`penstock jobs retry` for now)"
+        return f"attempt {job['attempts']} failed; the next is due {when} (`penstock jobs retry` for now)"
     return f"it was asked to run later: due {when} (`penstock jobs retry` for now)"
 
 
