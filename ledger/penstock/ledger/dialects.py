@@ -134,7 +134,11 @@ def _join(name: str, kind: ColumnType, values: Sequence[Any]) -> str | None:
     if nulls == len(values):
         return None
     try:
-        joined = _SEPARATOR.join([_NULL if value is None else _text(kind, value) for value in values])
+        if kind in ("text", "uuid"):
+            texts = [_NULL if value is None else value for value in values] if nulls else values
+        else:
+            texts = [_NULL if value is None else _text(kind, value) for value in values]
+        joined = _SEPARATOR.join(texts)
         if not joined.isascii():
             joined.encode()
     except (UnicodeError, OverflowError):
@@ -145,8 +149,6 @@ def _join(name: str, kind: ColumnType, values: Sequence[Any]) -> str | None:
 
 
 def _text(kind: ColumnType, value: Any) -> str:
-    if kind in ("text", "uuid"):
-        return str(value)
     if kind == "json":
         return str(value, "utf-8")
     if kind == "time":
