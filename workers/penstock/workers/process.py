@@ -12,7 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from dramatiq.asyncio import EventLoopThread, get_event_loop_thread, set_event_loop_thread
+from dramatiq.asyncio import get_event_loop_thread, set_event_loop_thread
 from sqlalchemy.exc import DBAPIError
 from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 
@@ -25,6 +25,7 @@ from penstock.ledger.settlement import Outcome
 from penstock.ledger.state import Reason, State
 from penstock.workers import board
 from penstock.workers.deliveries import Deliveries
+from penstock.workers.event_loop import EventLoop
 from penstock.workers.execution import Executor
 from penstock.workers.holding import Holding
 from penstock.workers.hooks import Hooks
@@ -141,8 +142,7 @@ class WorkerProcess:
             log=self.log,
         )
         if self.registry.has_async:
-            loop = EventLoopThread(self.log)
-            loop.daemon = True
+            loop = EventLoop(self.log)
             loop.start(timeout=5)
             set_event_loop_thread(loop)
         executor = Executor(
