@@ -26,6 +26,7 @@ class Holding:
         self.cancel_requested: set[str] = set()
         self.started = [0] * threads  # by thread
         self.finished = [0] * threads
+        self.taken_at = 0.0  # when the claim was handed over that a thread took last: what is ready is no older
         self.closed = False  # nothing more is started
         self.fresh_until = 0.0  # by when the next heartbeat must have been confirmed, or nothing more is started
         self.claimed = 0

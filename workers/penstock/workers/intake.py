@@ -174,7 +174,9 @@ class Intake:
         self.room.wait(BUSY_POLL_SECONDS if busy else POLL_SECONDS)
 
     def _hand_back_stale(self) -> None:
-        if not self.holding.ready.empty() and time.monotonic() - self._oldest_ready_at > STALE_SECONDS:
+        # What is ready was handed over when it was last empty or later, and no earlier than what was taken last.
+        since = max(self._oldest_ready_at, self.holding.taken_at)
+        if not self.holding.ready.empty() and time.monotonic() - since > STALE_SECONDS:
             self.hand_back_ready()
 
     def _start(self, claims: list[Claim]) -> None:

@@ -57,7 +57,7 @@ class WorkerThread(threading.Thread):
             item = ready.get()
             if item is None:
                 return
-            claim, entry, _ = item
+            claim, entry, self._holding.taken_at = item
             if self._holding.may_start():
                 self._run_one(claim, entry)
             else:
