@@ -33,12 +33,7 @@ class HandlerSessions:
     @contextmanager
     def connection(self, *, timeout_seconds: float) -> Iterator[Connection]:
         """A connection for one transaction; the caller commits. Raises `LedgerLost` when there is none."""
-        try:
-            connection = self._engine.connect()
-        except DBAPIError as error:
-            raise LedgerLost from error
-        with connection:
-            self._apply_timeout(connection, timeout_seconds)
+        with self._connect(timeout_seconds) as connection:
             yield connection
 
     def insist(self, action: Callable[[Session], T]) -> T:
@@ -69,6 +64,18 @@ class HandlerSessions:
 
     def close(self) -> None:
         self._engine.dispose()
+
+    def _connect(self, timeout_seconds: float) -> Connection:
+        """One from the pool may have died there: that shows at its first statement, which is ours."""
+        connection = None
+        try:
+            connection = self._engine.connect()
+            self._apply_timeout(connection, timeout_seconds)
+        except DBAPIError as error:
+            if connection is not None:
+                close_quietly(connection)
+            raise LedgerLost from error
+        return connection
 
     def _session(self) -> Session:
         session: Session | None = getattr(self._local, "session", None)
