@@ -115,6 +115,7 @@ class Context:
     @result.setter
     def result(self, value: Any) -> None:
         """What the job leaves behind for whoever asks: anything that JSON can hold, at most 64 KiB."""
+        self._require_open("ctx.result")
         encoded = pydantic_core.to_json(value)
         if len(encoded) > RESULT_BYTES_MAX:
             raise ValueError(f"ctx.result has {len(encoded)} bytes of JSON, at most {RESULT_BYTES_MAX} are kept")
@@ -147,6 +148,7 @@ class Context:
         delay: timedelta | None = None,
     ) -> str:
         """Publish a follow-up job; returns its id. It is accepted with this job's completion, or not at all."""
+        self._require_open("ctx.publish()")
         if delay is not None:
             due_at = datetime.now(UTC) + delay
         message = Message.of(
@@ -168,8 +170,7 @@ class Context:
         Once per attempt, as the last thing that must be durable. An error inside rolls everything back; an error
         after it is logged, not retried. Raises `RuntimeError` on a second use.
         """
-        if self.is_completed:
-            raise RuntimeError("ctx.transaction() has completed this job already; use it once, ctx.checkpoint() before")
+        self._require_open("a second ctx.transaction()")
         claim = self._claim
         with self._open() as connection:
             yield connection
@@ -186,6 +187,7 @@ class Context:
     @contextmanager
     def checkpoint(self) -> Iterator[Connection]:
         """A fenced transaction that does not complete the job: progress that a later attempt can build on."""
+        self._require_open("ctx.checkpoint()")
         claim = self._claim
         with self._open() as connection:
             hold_within(connection, job_id=claim.id, token=claim.token)
@@ -227,6 +229,11 @@ class Context:
     @property
     def encoded_result(self) -> bytes | None:
         return self._result
+
+    def _require_open(self, what: str) -> None:
+        """After the completing transaction nothing more can be written with it, and so would be lost."""
+        if self.is_completed:
+            raise RuntimeError(f"{what} comes too late: ctx.transaction() has completed this job; use it before that")
 
     def _resume(self, step: str, known: effects.Effect) -> EffectStep:
         if known.state is EffectState.DONE:
