@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 from tests.faults.jobs import Transfer
+from tests.faults.readiness import consuming
 from tests.servers.rabbitmq import PrivateRabbitMQ
 from tests.waiting import until
 from tests.workers.site import Site
@@ -22,6 +23,7 @@ def test_every_job_with_a_ledger_row_is_done_once_though_the_broker_is_wiped(
     site = site_on_private_rabbitmq
     soon = timedelta(seconds=4)
     with LedgerProducer(site.database_url) as ledger, site.pool(modules=["tests.faults.jobs"], threads=2) as pool:
+        consuming(pool)
         done = [site.publish(Transfer(n=n)).job_id for n in range(20)]
         retried = [site.publish(Transfer(n=n, fails_first=True)).job_id for n in range(10)]
         scheduled = [site.publish(Transfer(n=n), delay=soon).job_id for n in range(10)]

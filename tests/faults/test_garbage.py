@@ -6,6 +6,7 @@ from collections import Counter
 import pika
 import pytest
 from tests.faults.jobs import Transfer
+from tests.faults.readiness import consuming
 from tests.waiting import until
 from tests.workers.site import Site
 
@@ -22,6 +23,7 @@ def test_10000_random_bodies_are_quarantined_and_the_good_jobs_between_them_run(
     draw = random.Random(20261123)
     good = []
     with site.pool(modules=["tests.faults.jobs"], processes=1, threads=4) as pool:
+        consuming(pool)
         connection = pika.BlockingConnection(pika.URLParameters(site.broker_url))
         channel = connection.channel()
         for number in range(BODIES):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 from tests.faults.jobs import Transfer
+from tests.faults.readiness import consuming
 from tests.waiting import until
 from tests.workers.pool import RunningPool
 from tests.workers.site import Site
@@ -38,6 +39,7 @@ def test_5000_jobs_have_each_effect_once_while_processes_are_killed_every_second
                 receipts.extend(receipt.job_id for receipt in producer.publish_many(batch))
 
     with site.pool(modules=["tests.faults.jobs"], processes=2, threads=4) as pool:
+        consuming(pool)
         publisher = threading.Thread(target=publish)
         publisher.start()
         recoveries: list[float] = []

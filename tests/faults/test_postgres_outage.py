@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 from sqlalchemy import text
 from tests.faults.jobs import Transfer
+from tests.faults.readiness import consuming
 from tests.servers.postgres import PrivatePostgres
 from tests.waiting import until
 from tests.workers.site import Site
@@ -21,6 +22,7 @@ def test_an_outage_of_postgres_loses_nothing_and_uses_up_no_attempt(
     """Workers hold nothing meanwhile; what ran is run again or found committed."""
     site = site_on_private_postgres
     with site.pool(modules=["tests.faults.jobs"], processes=2, threads=4) as pool:
+        consuming(pool)
         producer = site.producer
         receipts = [it.job_id for it in producer.publish_many(Transfer(n=n, work_seconds=0.005) for n in range(JOBS))]
         until(lambda: len(site.effects()) > JOBS // 10, timeout_seconds=30, what="some work to be done")

@@ -96,6 +96,7 @@ class Executor:
             except RunAgain as error:
                 if entry.contract.guarantee == "at_most_once":
                     return self._after(error, claim, entry)
+                continue
             except BaseException as error:
                 if ctx.is_completed:
                     self._log_after_completion(claim, error)
