@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pika.exceptions
 from sqlalchemy.exc import DBAPIError
@@ -15,7 +15,7 @@ from tenacity import RetryCallState, wait_random_exponential
 from penstock.ledger import dispatches
 from penstock.ledger.database import LedgerUnavailable, Session
 from penstock.ledger.leases import give_lease_back, take_lease
-from penstock.producers.client import Publisher, PublishError, Unroutable
+from penstock.producers.client import InvalidJob, Publisher, PublishError, PublishRefused, PublishTimeout, Unroutable
 from penstock.workers import topology
 from penstock.workers.sessions import close_quietly
 
@@ -36,7 +36,19 @@ OVERDUE_CHECK_SECONDS = 30.0
 LEASE_NAME = "dispatcher"
 LEASE_SECONDS = 5.0
 PUBLISH_SECONDS = 10.0
+RETRY_PUBLISH_SECONDS = 1.0
 OUTAGE_WAIT_SECONDS_MAX = 2.0
+# A queue that takes nothing (full, or not ours) is tried again after this long, then after twice as long, and so on.
+HOLD_SECONDS = 2.5
+HOLD_SECONDS_MAX = 10.0
+
+
+class _Hold(NamedTuple):
+    until: float
+    seconds: float
+
+
+_NOT_HELD = _Hold(0.0, 0.0)
 
 
 class Dispatcher:
@@ -52,6 +64,7 @@ class Dispatcher:
         self._publisher = Publisher(broker_url, name="penstock-dispatcher", timeout_seconds=PUBLISH_SECONDS)
         self._session: Session | None = None
         self._queues: list[str] = []
+        self._holds: dict[str, _Hold] = {}
         self._queues_at = self._lost_at = self._overdue_at = self._lease_at = -1e9
         self._leads = False
         self._empty: set[str] = set()
@@ -115,10 +128,31 @@ class Dispatcher:
         if now - self._lost_at > LOST_CHECK_SECONDS:
             self._lost_at = now
             self._look_for_lost(session)
-        # A list, not a generator: every queue gets its turn in every pass.
-        dispatched = sum([self._dispatch(session, queue) for queue in self._queues])
+        dispatched = self._dispatch_all(session)
         self._metrics.dispatcher_passed()
         return dispatched > 0
+
+    def _dispatch_all(self, session: Session) -> int:
+        """Every queue gets its turn in every pass; one that takes nothing is left alone for a while."""
+        dispatched, errors = 0, []
+        for queue in self._queues:
+            if self._holds.get(queue, _NOT_HELD).until > time.monotonic():
+                continue
+            try:
+                dispatched += self._dispatch(session, queue)
+            except (PublishTimeout, PublishRefused, InvalidJob) as error:
+                self._hold(queue, error)
+                errors.append(error)
+        if errors and not dispatched:
+            raise errors[0]
+        return dispatched
+
+    def _hold(self, queue: str, error: Exception) -> None:
+        seconds = min(HOLD_SECONDS_MAX, max(HOLD_SECONDS, 2 * self._holds.get(queue, _NOT_HELD).seconds))
+        self._holds[queue] = _Hold(time.monotonic() + seconds, seconds)
+        self._log.warning(
+            "a queue takes nothing; the others go on", queue=queue, held_seconds=seconds, detail=str(error)[:200]
+        )
 
     def _dispatch(self, session: Session, queue: str) -> int:
         """Select, publish without a lock, wait for the confirms, mark what had not moved on; returns how many."""
@@ -129,21 +163,27 @@ class Dispatcher:
         due = due[: max(0, room)]
         if not due:
             return 0
-        batch = self._publisher.submit_many([row.message for row in due], timeout_seconds=PUBLISH_SECONDS).wait()
+        # A queue that took nothing the last time must not hold up the others for as long again.
+        seconds = RETRY_PUBLISH_SECONDS if queue in self._holds else PUBLISH_SECONDS
+        batch = self._publisher.submit_many([row.message for row in due], timeout_seconds=seconds).wait()
         confirmed = [row for row, error in zip(due, batch.errors, strict=True) if error is None]
         failed = [(row, error) for row, error in zip(due, batch.errors, strict=True) if error is not None]
         dispatches.mark_dispatched(session, confirmed)
         self._metrics.published(queue, confirmed=len(confirmed), failed=len(failed))
+        if confirmed:
+            self._holds.pop(queue, None)
         self._mend(queue, failed)
         return len(confirmed)
 
     def _mend(self, queue: str, failed: list[tuple[Due, PublishError]]) -> None:
         """A missing queue or binding is declared; anything else is tried again on the next pass."""
-        missing = {row.message.type for row, error in failed if isinstance(error, Unroutable)}
+        missing = {row.message.type for row, error in failed if _is_missing(error)}
         if missing:
             found = topology.declare(self._broker_url, {queue: missing}, name="penstock-dispatcher")
-            self._log.info("declared for dispatch", queue=queue, types=sorted(missing), refused=found.refused)
-        others = [error for _, error in failed if not isinstance(error, Unroutable)]
+            if queue in found.refused:
+                raise PublishRefused(f"the queue exists with other arguments: {found.refused[queue]}")
+            self._log.info("declared for dispatch", queue=queue, types=sorted(missing))
+        others = [error for _, error in failed if not _is_missing(error)]
         if others:
             raise others[0]
 
@@ -182,3 +222,8 @@ class Dispatcher:
         session, self._session = self._session, None
         if session is not None:
             close_quietly(session)
+
+
+def _is_missing(error: PublishError) -> bool:
+    """No binding, or not even the exchange."""
+    return isinstance(error, Unroutable) or (isinstance(error, PublishRefused) and "NOT_FOUND" in str(error))

@@ -1,0 +1,159 @@
+"""The dispatcher on real servers: what is due is published, what was lost is found, and no queue stops another."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import structlog
+from pika.exchange_type import ExchangeType
+from structlog.testing import capture_logs
+from tests.ledger.samples import put, row_of
+from tests.waiting import until
+from tests.workers.amqp import channel_on, ready
+
+from penstock.ledger.database import Ledger, Session
+from penstock.workers import dispatcher as module
+from penstock.workers.dispatcher import Dispatcher
+from penstock.workers.metrics import Metrics
+
+
+@pytest.fixture
+def session(migrated_database_url: str) -> Iterator[Session]:
+    """A session of the test's own."""
+    with Ledger(migrated_database_url).session() as session:
+        yield session
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals of tenths of a second."""
+    for name, seconds in {"QUEUES_SECONDS": 0.1, "LOST_CHECK_SECONDS": 0.2, "LOST_AFTER_SECONDS": 0.5}.items():
+        monkeypatch.setattr(module, name, seconds)
+
+
+@contextmanager
+def dispatching(database_url: str, broker_url: str, folder: Path) -> Iterator[Dispatcher]:
+    """A dispatcher that knows no queues from a registry."""
+    dispatcher = Dispatcher(
+        Ledger(database_url),
+        broker_url=broker_url,
+        queues=set(),
+        metrics=Metrics(folder / "metrics", "dispatcher"),
+        log=structlog.get_logger(),
+    )
+    dispatcher.start()
+    try:
+        yield dispatcher
+    finally:
+        dispatcher.stop()
+
+
+def test_what_is_due_is_published_though_nobody_has_declared_anything(
+    session: Session, migrated_database_url: str, broker_url: str, tmp_path: Path
+) -> None:
+    """Neither exchange nor queue nor binding is there: the dispatcher declares them."""
+    job_id = put(session, queue="nobody", type="nobody.knows", state="retryable")
+    with dispatching(migrated_database_url, broker_url, tmp_path), channel_on(broker_url) as channel:
+        until(lambda: ready(broker_url, "nobody") == 1, what="the message")
+        method, properties, body = channel.basic_get("nobody", auto_ack=True)
+        assert method is not None
+        assert properties is not None
+        assert (properties.message_id, properties.type) == (job_id, "nobody.knows")
+        assert body == b'{"n":1}'
+        until(lambda: row_of(session, job_id).dispatched_at is not None, what="the mark")
+
+
+def test_a_full_queue_holds_up_no_other(
+    session: Session, migrated_database_url: str, broker_url: str, tmp_path: Path
+) -> None:
+    """RabbitMQ refuses what does not fit; the queue behind it in the alphabet is served all the same."""
+    arguments = {"x-max-length": 1, "x-overflow": "reject-publish", "x-queue-type": "quorum"}
+    with channel_on(broker_url) as channel:
+        channel.exchange_declare("penstock.jobs", ExchangeType.topic, durable=True)  # type: ignore[arg-type]
+        channel.queue_declare("a-full", durable=True, arguments=arguments)
+        channel.queue_bind("a-full", "penstock.jobs", routing_key="a.full")
+    for _ in range(5):
+        put(session, queue="a-full", type="a.full")
+    with dispatching(migrated_database_url, broker_url, tmp_path):
+        until(lambda: ready(broker_url, "a-full"), what="the queue to be full")
+        put(session, queue="b-free", type="b.free")
+        until(lambda: ready(broker_url, "b-free") == 1, timeout_seconds=20, what="the first of the other queue")
+        started = time.monotonic()
+        for count in range(2, 8):
+            put(session, queue="b-free", type="b.free")
+            until(lambda count=count: ready(broker_url, "b-free") == count, what="the others")  # type: ignore[misc]
+        assert time.monotonic() - started < 8
+
+
+def test_a_queue_that_is_not_ours_is_named_without_a_storm_of_logs(
+    session: Session, migrated_database_url: str, broker_url: str, tmp_path: Path
+) -> None:
+    """It exists with other arguments, and the type is not bound to it."""
+    with channel_on(broker_url) as channel:
+        channel.queue_declare("classic", durable=True)
+    put(session, queue="classic", type="a.classic")
+    with capture_logs() as logs, dispatching(migrated_database_url, broker_url, tmp_path):
+        until(lambda: [line for line in logs if line["event"].startswith("a queue takes nothing")], what="the log")
+        put(session, queue="other", type="an.other")
+        until(lambda: ready(broker_url, "other") == 1, what="the other queue")
+    told = [line for line in logs if line.get("queue") == "classic"]
+    assert len(told) <= 2
+    assert "other arguments" in told[0]["detail"]
+
+
+def test_a_message_that_vanished_is_dispatched_again(
+    session: Session, migrated_database_url: str, broker_url: str, tmp_path: Path
+) -> None:
+    """Its queue was seen empty since, and nobody has claimed it."""
+    put(session, queue="test", type="test.note")
+    with dispatching(migrated_database_url, broker_url, tmp_path), channel_on(broker_url) as channel:
+        until(lambda: ready(broker_url, "test") == 1, what="the message")
+        channel.queue_purge("test")
+        until(lambda: ready(broker_url, "test") == 1, what="the message to be back")
+
+
+def test_a_queue_that_was_deleted_is_declared_again_with_what_was_in_it(
+    session: Session, migrated_database_url: str, broker_url: str, tmp_path: Path
+) -> None:
+    """Its dispatched rows are nobody's; also the exchange may be gone."""
+    for _ in range(3):
+        put(session, queue="test", type="test.note")
+    with dispatching(migrated_database_url, broker_url, tmp_path), channel_on(broker_url) as channel:
+        until(lambda: ready(broker_url, "test") == 3, what="the messages")
+        channel.queue_delete("test")
+        channel.exchange_delete("penstock.jobs")
+        until(lambda: ready(broker_url, "test") == 3, what="the messages to be back")
+
+
+def test_two_dispatchers_do_no_harm_and_hardly_any_double_work(
+    session: Session, migrated_database_url: str, broker_url: str, tmp_path: Path
+) -> None:
+    """The lease lets one work; when it is gone the other goes on."""
+    with dispatching(migrated_database_url, broker_url, tmp_path / "b") as second:
+        with dispatching(migrated_database_url, broker_url, tmp_path / "a"):
+            for _ in range(20):
+                put(session, queue="test", type="test.note")
+            until(lambda: ready(broker_url, "test") == 20, what="the first twenty")
+        put(session, queue="test", type="test.note")
+        until(lambda: ready(broker_url, "test") == 21, what="the one after the hand-over")
+        assert second.is_healthy
+
+
+def test_no_more_than_a_window_is_on_its_way(
+    session: Session,
+    migrated_database_url: str,
+    broker_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """RabbitMQ is never a second backlog."""
+    monkeypatch.setattr(module, "WINDOW_JOBS", 5)
+    for _ in range(12):
+        put(session, queue="test", type="test.note")
+    with dispatching(migrated_database_url, broker_url, tmp_path) as dispatcher:
+        until(lambda: ready(broker_url, "test") == 5, what="the window to be full")
+        passed = dispatcher.passed_at
+        until(lambda: dispatcher.passed_at > passed + 0.3, what="some more passes")
+        assert ready(broker_url, "test") == 5
