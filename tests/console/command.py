@@ -65,12 +65,10 @@ class Command:
 class Running:
     """A command as a process of its own; its output goes into files."""
 
-    stack: ExitStack
-
-    def __init__(self, *words: str, out: Path | None = None) -> None:
-        """Start it in the current directory."""
+    def __init__(self, words: tuple[str, ...], *, stack: ExitStack) -> None:
+        """Start it in the current directory; it ends with the stack at the latest."""
         self.log = Path(f"{words[0]}-{id(self)}.log")
-        file = self.stack.enter_context(self.log.open("wb"))
+        file = stack.enter_context(self.log.open("wb"))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "penstock.console", *words],
             stdout=file,
@@ -78,7 +76,7 @@ class Running:
             env=os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"},
             start_new_session=True,
         )
-        self.stack.callback(self._kill)
+        stack.callback(self.kill)
 
     @property
     def text(self) -> str:
@@ -100,7 +98,19 @@ class Running:
         """Wait for its end; returns its exit code."""
         return self.process.wait(timeout=30)
 
-    def _kill(self) -> None:
+    def kill(self) -> None:
+        """End it and its children at once, as the loss of power would."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(timeout=10)
+
+
+class Starter:
+    """Call it with the words of a command line that runs until it is told to stop."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+
+    def __call__(self, *words: str) -> Running:
+        """Start it."""
+        return Running(words, stack=self._stack)

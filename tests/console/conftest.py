@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import structlog
-from tests.console.command import Command, Running
+from tests.console.command import Command, Starter
 
 from penstock.ledger.database import Ledger, Session
 
@@ -34,11 +34,10 @@ def penstock(monkeypatch: pytest.MonkeyPatch) -> Command:
 
 
 @pytest.fixture
-def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Running]]:
+def running() -> Iterator[Starter]:
     """Starts commands as processes; those that still run at the end of the test are killed."""
     with ExitStack() as stack:
-        monkeypatch.setattr(Running, "stack", stack)
-        yield Running
+        yield Starter(stack)
 
 
 @pytest.fixture

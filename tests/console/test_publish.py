@@ -1,6 +1,7 @@
 """`penstock publish`."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pika
 import pytest
@@ -116,8 +117,8 @@ def test_a_job_goes_through_rabbitmq_where_there_is_one(penstock: Command, full:
     with pika.BlockingConnection(pika.URLParameters(broker_url)) as connection:
         channel = connection.channel()
         for receipt, body in ((answer.document, b'{"n":1}'), (typed.document, b'{"n":2,"m":3}')):
-            _, properties, got = channel.basic_get("demo", auto_ack=True)
-            assert properties is not None
+            message: Any = channel.basic_get("demo", auto_ack=True)
+            _, properties, got = message
             assert properties.message_id == receipt["job_id"]
             assert got == body
 

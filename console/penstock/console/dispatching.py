@@ -31,7 +31,7 @@ def run_dispatcher(*, metrics_port: int | None) -> int:
     say_embedded(prepared(settings.database_url))
     logs.configure(settings.log_level)
     log = structlog.get_logger()
-    slot, lock = _take_slot(settings.state_dir)
+    slot, _lock = _take_slot(settings.state_dir)  # held until this process ends
     metrics_dir = settings.state_dir / "metrics" / slot
     page = Page(mmap.mmap(-1, mmap.PAGESIZE), 0, 1, 0)  # a board of one, where it proves its health
     caretaker = Caretaker(
@@ -49,7 +49,6 @@ def run_dispatcher(*, metrics_port: int | None) -> int:
         health = DispatchHealth(page, metrics_dir=metrics_dir, address=(settings.metrics_host, metrics_port), log=log)
     with health:
         code = caretaker.run()
-    lock.release()
     log.info("dispatching stopped")
     return code
 

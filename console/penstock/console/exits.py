@@ -70,7 +70,8 @@ def _say_usage(error: typer.TyperException) -> None:
     if type(error).__name__ == "NoArgsIsHelpError":  # the help has been printed
         sys.exit(Code.BAD_INPUT)
     see = f" See `{context.command_path} --help`." if context is not None else ""
-    _say(bad_input(f"{error.format_message().rstrip('.')}.{see}"))
+    said = error.format_message().rstrip(".")
+    _say(bad_input(f"{said}{'' if said.endswith('?') else '.'}{see}"))
 
 
 def _say(failure: Failure) -> None:

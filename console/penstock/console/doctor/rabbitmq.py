@@ -1,8 +1,9 @@
 """RabbitMQ, as far as AMQP shows it: nothing is declared here, and nothing is left behind."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from typing import Any
 
@@ -29,7 +30,7 @@ def check(url: str, bindings: Bindings, *, management_url: str | None) -> list[F
     endpoint = Endpoint.read(url, name="penstock-doctor")
     endpoint.parameters.blocked_connection_timeout = ALARM_SECONDS
     try:
-        with pika.BlockingConnection(endpoint.parameters) as connection:
+        with _connected(endpoint) as connection:
             findings = [_version(connection, endpoint), _encryption(endpoint), _exchange(connection)]
             findings += [_queue(connection, queue) for queue in sorted(bindings)]
             if management_url:
@@ -39,6 +40,17 @@ def check(url: str, bindings: Bindings, *, management_url: str | None) -> list[F
             return [*findings, _alarms(connection)]
     except (pika.exceptions.AMQPError, OSError) as error:
         return [problem("broker", broker_text(url, error), "start it, or correct PENSTOCK_BROKER_URL")]
+
+
+@contextmanager
+def _connected(endpoint: Endpoint) -> Iterator[pika.BlockingConnection]:
+    """A connection that, unlike pika's own context, may be broken by the time it is left."""
+    connection = pika.BlockingConnection(endpoint.parameters)
+    try:
+        yield connection
+    finally:
+        if connection.is_open:
+            connection.close()
 
 
 def _version(connection: pika.BlockingConnection, endpoint: Endpoint) -> Finding:
@@ -95,13 +107,13 @@ def _queue(connection: pika.BlockingConnection, queue: str) -> Finding:
 
 
 def _alarms(connection: pika.BlockingConnection) -> Finding:
-    """Publishes to nowhere and waits for the answer: under an alarm RabbitMQ does not read from publishers."""
+    """Publishes to nowhere, twice: under an alarm RabbitMQ reads one message from a publisher, and then no more."""
     channel = connection.channel()
     channel.confirm_delivery()
     try:
-        channel.basic_publish("", f"penstock.doctor.{uuid.uuid4()}", b"", mandatory=True)
-    except pika.exceptions.UnroutableError:
-        return ok("alarms", "none: RabbitMQ takes messages")
+        for _ in range(2):
+            with suppress(pika.exceptions.UnroutableError):
+                channel.basic_publish("", f"penstock.doctor.{uuid.uuid4()}", b"", mandatory=True)
     except pika.exceptions.ConnectionBlockedTimeout:
         remedy = "look at `rabbitmqctl status`, free memory or disk; publishing goes on by itself then"
         return problem("alarms", "a memory or disk alarm is on: RabbitMQ takes no messages", remedy)
