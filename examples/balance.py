@@ -36,7 +36,8 @@ class Balance:
             return "The balance is wrong."
         if not self.repeats:
             return "No job is lost. No effect happened twice."
-        return f"No job is lost. No effect happened twice, but for {self.repeats} mails, and it says so."
+        mails = "1 mail" if self.repeats == 1 else f"{self.repeats} mails"
+        return f"No job is lost. No effect happened twice, but for {mails}, and it says so."
 
 
 def judge(evidence: Evidence) -> Balance:

@@ -39,6 +39,7 @@ def play(folder: Path) -> int:
         with Stage(folder, screen) as stage:
             stage.start_mail_server()
             stage.start_workers("examples.first_release", processes=WORKERS, threads=THREADS)
+            screen.say(f"{WORKERS} worker processes with {THREADS} threads each are starting, with the first release")
             load(stage, screen)
             certify(stage, screen)
             bury_and_replay(stage, screen)
@@ -71,7 +72,8 @@ def certify(stage: Stage, screen: Screen) -> None:
 def bury_and_replay(stage: Stage, screen: Screen) -> None:
     """Dead letters are found, the bug is fixed, they are replayed."""
     dead = stage.list_dead()
-    screen.say(f"{len(dead)} jobs failed 3 times and are dead: {dead[0]['error']}", style="yellow")
+    cause = dead[0]["error"].partition(":")[0] if dead else "nothing"
+    screen.say(f"{len(dead)} jobs failed 3 times and are dead letters: a {cause} in the first release", style="yellow")
     stage.stop_workers()
     stage.start_workers("examples.penguins", processes=WORKERS, threads=THREADS)
     screen.say("the fix is deployed: the workers stopped in peace, new ones started")
