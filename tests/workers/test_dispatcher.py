@@ -61,7 +61,7 @@ def test_what_is_due_is_published_though_nobody_has_declared_anything(
         assert method is not None
         assert properties is not None
         assert (properties.message_id, properties.type) == (job_id, "nobody.knows")
-        assert body == b'{"n":1}'
+        assert bytes(body or b"") == b'{"n":1}'
         until(lambda: row_of(session, job_id).dispatched_at is not None, what="the mark")
 
 
