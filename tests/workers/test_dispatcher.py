@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -50,18 +51,23 @@ def dispatching(database_url: str, broker_url: str, folder: Path) -> Iterator[Di
         dispatcher.stop()
 
 
+def taken(channel: Any, queue: str = "nobody") -> Any:
+    """The next message of a queue."""
+    return channel.basic_get(queue, auto_ack=True)
+
+
 def test_what_is_due_is_published_though_nobody_has_declared_anything(
     session: Session, migrated_database_url: str, broker_url: str, tmp_path: Path
 ) -> None:
     """Neither exchange nor queue nor binding is there: the dispatcher declares them."""
     job_id = put(session, queue="nobody", type="nobody.knows", state="retryable")
-    with dispatching(migrated_database_url, broker_url, tmp_path), channel_on(broker_url) as channel:
+        assert str(body) == str(b'{"n":1}')
         until(lambda: ready(broker_url, "nobody") == 1, what="the message")
-        method, properties, body = channel.basic_get("nobody", auto_ack=True)
+        method, properties, body = taken(channel)
         assert method is not None
         assert properties is not None
         assert (properties.message_id, properties.type) == (job_id, "nobody.knows")
-        assert bytes(body or b"") == b'{"n":1}'
+        assert body == b'{"n":1}'
         until(lambda: row_of(session, job_id).dispatched_at is not None, what="the mark")
 
 
