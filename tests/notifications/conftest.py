@@ -23,3 +23,10 @@ def worker(ledger_url: str) -> Iterator[OneWorker]:
     """A worker that knows the platform's own e-mail handler."""
     with OneWorker(ledger_url, [send_email]) as worker:
         yield worker
+
+
+@pytest.fixture
+def sqlite_worker(sqlite_url: str) -> Iterator[OneWorker]:
+    """The same on one kind of database, for what has nothing to do with it."""
+    with OneWorker(sqlite_url, [send_email]) as worker:
+        yield worker

@@ -30,11 +30,11 @@ class Mailbox:
     `on_recipient` and `on_data` are the answers to come, one for each time; afterwards everything is accepted.
     """
 
-    def __init__(self, *, host: str = "127.0.0.1", **options: Any) -> None:
+    def __init__(self, **options: Any) -> None:
         self.mails: list[EmailMessage] = []
         self.on_recipient: list[Answer] = []
         self.on_data: list[Answer] = []
-        self._controller = _OnFreePort(self, hostname=host, port=0, **options)
+        self._controller = _OnFreePort(self, hostname="127.0.0.1", port=0, **options)
 
     def __enter__(self) -> Self:
         self._controller.start()

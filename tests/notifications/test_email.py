@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from tests.notifications.mailbox import Mailbox, hanging_up, saying
+from tests.notifications.parking import send_or_park
 from tests.one_worker import OneWorker
 
 from penstock.notifications import SendEmail
@@ -11,12 +12,6 @@ from penstock.notifications.handlers import deliver
 from penstock.workers import Context, handler
 
 MAIL = SendEmail(to="ada@example.org", subject="Grüße", text="Zeile\n.\nPunkt\n")
-
-
-@handler(SendEmail, unknown="park")
-def send_or_park(job: SendEmail, ctx: Context) -> None:
-    """A handler as a user would write it who would rather look than send twice."""
-    deliver(job, ctx)
 
 
 @handler(SendEmail)
