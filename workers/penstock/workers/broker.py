@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 import dramatiq
+import dramatiq.errors
 from dramatiq.middleware import Middleware
 
-from penstock.schemas import Backoff, Contract
+from penstock.schemas import Backoff, Bury, Contract, Retry
 from penstock.schemas.message import Message, check_body
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from penstock.schemas import Job
 
 DEFAULT_MAX_RETRIES = 20
 DEFAULT_TIME_LIMIT_MS = 600_000
+RETRIES_MAX = 999
+TIME_LIMIT_SECONDS_MAX = 7 * 86_400.0
 
 
 class Outlet(Protocol):
@@ -26,7 +32,7 @@ class Outlet(Protocol):
 
 
 class ActorOptions(Middleware):
-    """Accepts the options of Dramatiq's `Retries`, `TimeLimit` and `AgeLimit`, which the ledger carries out."""
+    """Accepts the options of Dramatiq's `Retries` and `TimeLimit`, which the engine carries out."""
 
     @property
     def actor_options(self) -> set[str]:
@@ -86,19 +92,39 @@ class PenstockBroker(dramatiq.Broker):
 def contract_of_actor(actor: dramatiq.Actor[Any, Any]) -> Contract:
     """The contract that an actor's options amount to."""
     options = actor.options
-    max_retries = options.get("max_retries")
+    max_retries = options.get("max_retries", DEFAULT_MAX_RETRIES)
+    retry_when = options.get("retry_when")
+    without_bound = max_retries is None or retry_when is not None
     throws = options.get("throws") or ()
     return Contract(
         type=actor.actor_name,
         queue=actor.queue_name,
-        max_attempts=1 + min(DEFAULT_MAX_RETRIES if max_retries is None else max_retries, 999),
-        timeout_seconds=(options.get("time_limit") or DEFAULT_TIME_LIMIT_MS) / 1000,
-        retry=Backoff(
-            base_seconds=options.get("min_backoff", 15_000) / 1000,
-            cap_seconds=options.get("max_backoff", 7 * 86_400_000) / 1000,
+        max_attempts=1 + (RETRIES_MAX if without_bound else min(max_retries, RETRIES_MAX)),
+        timeout_seconds=min((options.get("time_limit") or DEFAULT_TIME_LIMIT_MS) / 1000, TIME_LIMIT_SECONDS_MAX),
+        retry=ActorRetries(
+            Backoff(
+                base_seconds=options.get("min_backoff", 15_000) / 1000,
+                cap_seconds=options.get("max_backoff", 7 * 86_400_000) / 1000,
+            ),
+            retry_when,
         ),
         permanent=throws if isinstance(throws, tuple) else (throws,),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ActorRetries:
+    """What Dramatiq's `Retries` decides: `retry_when` instead of a bound, and the delay of a raised `Retry`."""
+
+    backoff: Backoff
+    retry_when: Callable[[int, BaseException], bool] | None = None
+
+    def decide(self, attempt: int, error: BaseException) -> Retry | Bury:
+        if self.retry_when is not None and not self.retry_when(attempt - 1, error):
+            return Bury("attempts")
+        if isinstance(error, dramatiq.errors.Retry) and error.delay is not None:
+            return Retry(error.delay / 1000)
+        return self.backoff.decide(attempt, error)
 
 
 def envelope(actor: dramatiq.Actor[Any, Any], job_id: str, payload: Job | tuple[list[Any], dict[str, Any]]) -> Any:

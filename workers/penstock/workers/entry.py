@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dramatiq.asyncio import async_to_sync
+
 from penstock.schemas import PayloadError
 
 if TYPE_CHECKING:
@@ -16,6 +18,13 @@ if TYPE_CHECKING:
     from penstock.schemas import Contract, Job
     from penstock.workers.context import Context
     from penstock.workers.handler import Ask, UnknownPolicy
+
+
+async def _nothing() -> None:
+    """To see what Dramatiq makes of a coroutine function; others may have decorated theirs in ways of their own."""
+
+
+_DRAMATIQ_WRAPPER = async_to_sync(_nothing).__code__
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +62,9 @@ def handler_entry(
 
 
 def actor_entry(actor: dramatiq.Actor[Any, Any], contract: Contract) -> Entry:
-    """A plain Dramatiq actor: its arguments are the payload."""
+    """A plain Dramatiq actor: its arguments are the payload. Dramatiq has wrapped a coroutine; we run it ourselves."""
+    is_async = getattr(actor.fn, "__code__", None) is _DRAMATIQ_WRAPPER
+    function: Callable[..., Any] = actor.fn.__wrapped__ if is_async else actor.fn  # type: ignore[attr-defined]
 
     def read(body: bytes) -> tuple[list[Any], dict[str, Any]]:
         payload = json.loads(body)
@@ -66,6 +77,6 @@ def actor_entry(actor: dramatiq.Actor[Any, Any], contract: Contract) -> Entry:
 
     def call(payload: tuple[list[Any], dict[str, Any]], ctx: Context) -> Any:
         args, kwargs = payload
-        return actor.fn(*args, **kwargs)
+        return function(*args, **kwargs)
 
-    return Entry(contract=contract, actor=actor, read=read, call=call)
+    return Entry(contract=contract, actor=actor, read=read, call=call, is_async=is_async)

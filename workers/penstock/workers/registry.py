@@ -95,7 +95,7 @@ class Registry:
 
     @property
     def has_async(self) -> bool:
-        return any(entry.is_async or inspect.iscoroutinefunction(inspect.unwrap(entry.actor.fn)) for entry in self)
+        return any(entry.is_async for entry in self)
 
     def _put(self, entry: Entry, function: Any) -> None:
         contract = entry.contract

@@ -66,6 +66,13 @@ class Producer:
             batch.wait()
         return stream.result()
 
+    def publish_message(self, message: Message, *, queue: str) -> Receipt:
+        """Publish a message as it is; what Dramatiq actors send comes this way. Raises `PublishError`.
+
+        `queue` is where a ledger without a broker would put it: on RabbitMQ the bindings decide.
+        """
+        return receipt_of(self._publisher.submit_many((message,)).wait())
+
     def close(self, timeout_seconds: float = 10.0) -> None:
         """Wait for outstanding confirms, then disconnect. Publishing afterwards raises `ProducerClosed`."""
         self._publisher.close(timeout_seconds)
