@@ -71,12 +71,14 @@ def record_death(ledger: Ledger, dead: DeadProcess) -> list[Rescued]:
     return freed
 
 
-def record_timeout(ledger: Ledger, registry: Registry, running: Running, *, process_id: str) -> bool:
-    """The deadline of a job has passed: fence it and settle it; false if it was settled meanwhile."""
+def record_timeout(
+    ledger: Ledger, registry: Registry, running: Running, *, process_id: str
+) -> tuple[Outcome, Claim] | None:
+    """The deadline of a job has passed: fence it and settle it; None if it was settled meanwhile."""
     with ledger.session() as session:
         row = show_job(session, running.job_id)
         if row is None or row["state"] != State.EXECUTING or row["token"] != running.token:
-            return False
+            return None
         entry = registry.find(row["type"], row["version"])
         seconds = entry.contract.timeout_seconds if entry is not None else 0.0
         failure = Failure(
@@ -98,7 +100,7 @@ def record_timeout(ledger: Ledger, registry: Registry, running: Running, *, proc
             outcome = Outcome(claim.id, claim.token, State.DEAD, Reason.OUTCOME_UNKNOWN, failure=failure)
         else:
             outcome = decide_retry(claim, entry, TimeoutError(failure.message), failure)
-        return not settle(session, [outcome], process_id=process_id)
+        return None if settle(session, [outcome], process_id=process_id) else (outcome, claim)
 
 
 def clear_abandoned(ledger: Ledger, boards: Path, log: Any) -> None:

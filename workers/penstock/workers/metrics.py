@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 
 from penstock.ledger.admission import Admission, Admitted, Claim, Offer
-from penstock.ledger.state import State
+from penstock.ledger.state import Reason, State
 from penstock.schemas.identifiers import job_id_seconds
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 WAIT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 RUN_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+UNKNOWN = "(unknown)"
 
 # (queue, type, seconds waited, seconds run)
 Sample = tuple[str, str, float, float]
@@ -113,7 +115,7 @@ class Metrics:
                 _count(
                     metric,
                     (
-                        (offer.queue, offer.message.type)
+                        (offer.queue, _label_of(offer.message.type, offer.reason))
                         for offer in offers
                         if admission.outcomes.get(offer.message.id) is outcome
                     ),
@@ -137,7 +139,7 @@ class Metrics:
         for outcome, claim in outcomes:
             if claim is None:
                 continue
-            labels: tuple[str, ...] = (claim.queue, claim.type)
+            labels: tuple[str, ...] = (claim.queue, _label_of(claim.type, outcome.reason))
             metric = self._fenced if outcome.job_id in fenced else self._metric_of(outcome)
             if metric is self._dead:
                 labels += (outcome.reason or "",)
@@ -153,7 +155,10 @@ class Metrics:
     def rescued(self, jobs: Iterable[Rescued]) -> None:
         freed = list(jobs)
         _count(self._rescued, ((job.queue, job.type) for job in freed))
-        _count(self._dead, ((job.queue, job.type, "crash") for job in freed if job.state == State.DEAD))
+        # Convicted jobs are suspects; the others may have started and must not start twice.
+        dead = [job for job in freed if job.state == State.DEAD]
+        _count(self._dead, ((job.queue, job.type, "crash" if job.suspect else "outcome_unknown") for job in dead))
+        _count(self._cancelled, ((job.queue, job.type) for job in freed if job.state == State.CANCELLED))
 
     def published(self, queue: str, *, confirmed: int, failed: int) -> None:
         self._published.labels(queue).inc(confirmed)
@@ -199,6 +204,11 @@ def waited_seconds(claim: Claim) -> float:
     """From when the job was due, or its id was made, until now; by this host's clock, never below zero."""
     since = claim.due_at.timestamp() if claim.due_at is not None else job_id_seconds(claim.id)
     return max(0.0, time.time() - since)
+
+
+def _label_of(job_type: str, reason: str | None) -> str:
+    """A type that we do not know is somebody's invention; anybody can invent a million of them."""
+    return UNKNOWN if reason == Reason.UNKNOWN_TYPE else job_type
 
 
 def _count(metric: Counter, labels: Iterable[tuple[str, ...]]) -> None:

@@ -242,14 +242,16 @@ class Supervisor:
         if time.monotonic() < self._ledger_retry_at:
             return
         try:
-            fenced = record_timeout(self._ledger, self.registry, running, process_id=child.process_id)
+            settled = record_timeout(self._ledger, self.registry, running, process_id=child.process_id)
         except (LedgerUnavailable, DBAPIError):
             self._ledger_retry_at = time.monotonic() + LEDGER_RETRY_SECONDS
             return
         child.timed_out.add((running.job_id, running.token))
+        if settled is not None:
+            self._metrics.settled([settled], set())
         # Its thread is lost as long as it does not return, also when a rescuer has freed the job before us.
         is_stuck = any((it.job_id, it.token) == (running.job_id, running.token) for it in child.page.running().values())
-        if fenced or is_stuck:
+        if settled is not None or is_stuck:
             self.log.warning("job timed out; its process is replaced", job_id=running.job_id, slot=child.slot)
             child.page.retire()
             if child.retired_at is None:
