@@ -92,8 +92,11 @@ class RunningPool:
         def started() -> bool:
             if not self.is_running:
                 raise AssertionError(f"the pool ended while it started:\n{self.log_text()}")
+            workers = {line["process_id"] for line in self.logged("worker process started", lane=False)}
+            if self._arguments["broker_url"] != "local":
+                workers &= {line["process_id"] for line in self.logged("consuming")}
             dispatching = self.logged("dispatching") or not self._has_dispatcher
-            return len(self.logged("worker process started", lane=False)) >= wanted and bool(dispatching)
+            return len(workers) >= wanted and bool(dispatching)
 
         until(started, timeout_seconds=START_SECONDS_MAX, what=f"{wanted} worker processes")
 

@@ -247,6 +247,7 @@ class Deliveries:
     def _on_consuming(self) -> None:
         self._pending -= 1
         if self._pending == 0:
+            self._log.debug("consuming", queues=sorted(self._consumers), prefetch=self._applied)
             self._reconcile()
 
     def _receiver(self, queue: str) -> Callable[..., None]:
