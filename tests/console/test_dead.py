@@ -52,6 +52,23 @@ def test_lists_can_be_narrowed(
     assert wanted in penstock("dead", "list", "--each", *option).out
 
 
+@pytest.mark.parametrize("width", ["80", "100"])
+def test_ids_and_fingerprints_are_whole_at_any_width(width: str, penstock: Command, session: Session) -> None:
+    """They are copied into the next command; an error is wrapped below them."""
+    job_id = dead(
+        session,
+        type="notifications.email.digest",
+        reason="outcome_unknown",
+        fingerprint="9c12ab99ff00",
+        error="E: " + "no " * 40,
+    )
+    each, groups = penstock("dead", "list", "--each", width=width).out, penstock("dead", "list", width=width).out
+    assert job_id in each
+    assert " s ago" in each
+    assert "9c12ab99ff00" in groups
+    assert max(map(len, (each + groups).splitlines())) <= int(width)
+
+
 def test_a_ledger_without_dead_letters_says_so(penstock: Command, session: Session) -> None:
     """In both lists."""
     put(session)

@@ -124,6 +124,15 @@ def test_each_server_may_be_missing(
     assert "s3cret" not in answer.out + answer.err + penstock("doctor").out
 
 
+def test_an_sqlite_ledger_behind_a_broker_is_a_warning(
+    penstock: Command, broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is for one host, the other for many."""
+    penstock("migrate")
+    monkeypatch.setenv("PENSTOCK_BROKER_URL", broker_url)
+    assert by_check(penstock("doctor", "--json"))["ledger and broker"]["status"] == "warning"
+
+
 def test_a_database_that_may_forget_commits_is_a_problem(
     penstock: Command, migrated_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,7 @@ def test_the_newest_job_comes_first(penstock: Command, session: Session) -> None
     older, newer = put(session), put(session, state="dead", reason="attempts", attempts=3, finished_at=FUTURE)
     lines = penstock("jobs", "list").out.splitlines()
     assert [line.split()[0] for line in lines if line.startswith(("0", "1"))] == [newer, older]
-    assert "dead (attempts)" in lines[2]
+    assert "dead (attempts)" in lines[1]
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,7 @@ def test_nothing_from_a_job_reaches_the_terminal_as_a_control_character(penstock
     job_id = put(session, state="dead", reason="permanent", error="\x1b[31mred\x07 [bold]x[/bold]", finished_at=FUTURE)
     for words in (("jobs", "show", job_id), ("dead", "list"), ("dead", "list", "--each")):
         out = penstock(*words).out
-        assert "\x1b" not in out
-        assert "\x07" not in out
+        assert not set(out) & {"\x1b", "\x07"}
     assert r"\x1b[31mred\x07 [bold]x[/bold]" in penstock("jobs", "show", job_id).out
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from penstock.console.printing import ago, one_line, plain, span
+from penstock.console.printing import ago, brief_span, one_line, plain, span
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -28,6 +28,15 @@ def test_a_length_of_time_is_told_at_a_glance(seconds: float, text: str) -> None
     assert span(seconds) == text
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (59, "59 s"), (100, "2 min"), (3599, "60 min"), (3600, "1 h"), (7199, "2 h"), (2 * 86400, "2 d")],
+)
+def test_in_a_column_one_unit_is_enough(seconds: float, text: str) -> None:
+    """Rounded to the nearest."""
+    assert brief_span(seconds) == text
+
+
 def test_a_time_is_told_from_now() -> None:
     """Before and after; nothing for none."""
     assert ago(NOW - timedelta(minutes=3), NOW) == "3 min ago"
@@ -43,5 +52,5 @@ def test_no_control_character_passes() -> None:
 
 def test_an_error_is_one_line_without_a_password() -> None:
     """Whoever wrote it."""
-    said = "cannot use\n  amqp://ann:s3cret@host:5672/x\tand postgresql+psycopg://bob:p%40ss@host/db"
+    said = "cannot use\n  amqp://ann:s3/c@ret@host:5672/x\tand postgresql+psycopg://bob:p%40ss@host/db"
     assert one_line(said) == "cannot use amqp://ann:***@host:5672/x and postgresql+psycopg://bob:***@host/db"

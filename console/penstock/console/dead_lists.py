@@ -2,7 +2,7 @@
 
 from penstock.console.job_tables import as_document, print_dead
 from penstock.console.opening import opened_ledger, time_of
-from penstock.console.printing import ago, print_json_lines, print_line, print_table
+from penstock.console.printing import briefly, print_json_lines, print_line, print_table
 from penstock.ledger.dead_letters import Selection, group_dead, list_dead
 
 GROUP_FIELDS = ("jobs", "type", "reason", "fingerprint", "error", "latest")
@@ -21,16 +21,15 @@ def list_groups(selection: Selection, *, limit: int, as_json: bool) -> None:
         rows = [
             (
                 str(group["jobs"]),
-                group["type"],
+                f"{group['type']}\n{group['error'] or ''}".rstrip(),
                 group["reason"] or "",
                 group["fingerprint"] or "",
-                group["error"] or "",
-                ago(group["latest"], now),
+                briefly(group["latest"], now),
             )
             for group in groups
         ]
-        columns = ("jobs", "type", "reason", "fingerprint", "an error", "latest")
-        print_table(columns, rows, keep=("jobs", "fingerprint", "latest"))
+        columns = ("jobs", "type, and an error", "reason", "fingerprint", "latest")
+        print_table(columns, rows, keep=("jobs", "reason", "fingerprint", "latest"))
 
 
 def list_each(selection: Selection, *, limit: int, as_json: bool) -> None:

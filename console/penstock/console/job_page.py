@@ -9,7 +9,7 @@ from typing import Any
 from penstock.console.exits import problem
 from penstock.console.job_tables import as_document, state_text
 from penstock.console.opening import job_id_of, opened_ledger, time_of
-from penstock.console.printing import ago, moment, print_facts, print_line, print_table
+from penstock.console.printing import briefly, moment, print_facts, print_line, print_table
 from penstock.console.settings import ConsoleSettings, actor_of
 from penstock.console.waiting import why
 from penstock.ledger.audit import record
@@ -67,14 +67,14 @@ def print_page(page: JobPage) -> None:
     if page.job["history"]:
         print_line("")
         rows = [
-            (str(row["attempt"]), row["kind"], _error(row), ago(row["created_at"], page.now))
+            (str(row["attempt"]), row["kind"], _error(row), briefly(row["created_at"], page.now))
             for row in page.job["history"]
         ]
         print_table(("try", "what", "error", "when"), rows, keep=("try", "what", "when"))
     if page.job["effects"]:
         print_line("")
         rows = [
-            (row["step"], row["state"], row["key"], ago(row["done_at"] or row["intended_at"], page.now))
+            (row["step"], row["state"], row["key"], briefly(row["done_at"] or row["intended_at"], page.now))
             for row in page.job["effects"]
         ]
         print_table(("effect", "state", "idempotency key", "when"), rows, keep=("state", "when"))

@@ -1,12 +1,16 @@
 """Jobs in a table, and as documents with stable names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from penstock.console.printing import ago, print_line, print_table
+from penstock.console.printing import briefly, console, print_line, print_table
 
 Row = Mapping[str, Any]
+
+# From so many columns on, a terminal has room for more than id, type, state and time.
+ROOMY, WIDE = 100, 120
+ID_WIDTH, ERROR_WIDTH = 36, 48
 
 # What `--json` gives of a job, in this order; the names are those of the ledger.
 FIELDS = (
@@ -44,25 +48,35 @@ def as_document(job: Row) -> dict[str, Any]:
 
 
 def print_jobs(found: Sequence[Row], now: datetime, *, more: bool) -> None:
-    """One line for each job, and how to see the rest."""
+    """One line for each job, with as many columns as there is room for, and how to see the rest."""
     if not found:
         print_line("no jobs")
         return
-    rows = [
-        (job["id"], job["type"], job["queue"], state_text(job), str(job["attempts"]), when(job, now)) for job in found
-    ]
-    print_table(("job", "type", "queue", "state", "tries", "when"), rows, keep=("job", "tries", "when"))
+    width = console().width
+    columns: dict[str, Callable[[Row], str]] = {"job": lambda job: str(job["id"]), "type": lambda job: str(job["type"])}
+    if width >= WIDE:
+        columns["queue"] = lambda job: str(job["queue"])
+    columns["state"] = state_text if width >= ROOMY else lambda job: str(job["state"])
+    if width >= ROOMY:
+        columns["tries"] = lambda job: str(job["attempts"])
+    columns["when"] = lambda job: when(job, now)
+    rows = [[tell(job) for tell in columns.values()] for job in found]
+    print_table(tuple(columns), rows, keep=("job", "state", "tries", "when"))
     if more:
         print_line(f"there may be more: --before {found[-1]['id']}")
 
 
 def print_dead(found: Sequence[Row], now: datetime, *, more: bool) -> None:
-    """One line for each dead letter: why, and since when."""
+    """Each dead letter with its error below its id."""
     if not found:
         print_line("no dead letters")
         return
-    rows = [(job["id"], job["type"], job["reason"] or "", job["error"] or "", when(job, now)) for job in found]
-    print_table(("job", "type", "reason", "error", "when"), rows, keep=("job", "when"))
+    rows = [
+        (f"{job['id']}\n{job['error'] or ''}".rstrip(), job["type"], job["reason"] or "", when(job, now))
+        for job in found
+    ]
+    columns = ("job, and its error", "type", "reason", "when")
+    print_table(columns, rows, keep=("reason", "when"), id_width=ERROR_WIDTH if console().width >= ROOMY else ID_WIDTH)
     if more:
         print_line("there may be more: --limit")
 
@@ -76,7 +90,7 @@ def state_text(job: Row) -> str:
 def when(job: Row, now: datetime) -> str:
     """The time that matters in this state: due, started or ended."""
     if job["finished_at"] is not None:
-        return ago(job["finished_at"], now)
+        return briefly(job["finished_at"], now)
     if job["state"] == "executing":
-        return ago(job["started_at"], now) if job["started_at"] else "now"
-    return f"due {ago(job['due_at'], now)}"
+        return briefly(job["started_at"], now) if job["started_at"] else "now"
+    return f"due {briefly(job['due_at'], now)}"

@@ -4,11 +4,10 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -26,7 +25,7 @@ _STYLES = {
     "cancelled": "dim",
     "skipped": "dim",
 }
-_PASSWORD = re.compile(r"(\w+://[^\s:/@]*):[^\s/]*@")
+_PASSWORD = re.compile(r"(\w+://[^\s:/@]*):\S*@")
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -36,11 +35,14 @@ def console() -> Console:
     return Console(width=width, markup=False, highlight=False, emoji=False)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, keep: Sequence[str] = ()) -> None:
-    """A table whose columns in `keep` are never wrapped."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for column in columns:
-        table.add_column(column, no_wrap=column in keep, overflow="fold", vertical="top")
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, keep: Sequence[str] = (), id_width: int | None = None
+) -> None:
+    """A table whose columns in `keep` are never wrapped; `id_width` fixes the first one, so that ids stay whole."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold underline")
+    for index, column in enumerate(columns):
+        width = id_width if index == 0 else None
+        table.add_column(column, no_wrap=column in keep, overflow="fold", width=width)
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     console().print(table)
@@ -94,12 +96,23 @@ def span(seconds: float) -> str:
     return text
 
 
-def ago(time: datetime | None, now: datetime) -> str:
+def brief_span(seconds: float) -> str:
+    """The same in one unit, for a column: `2 h` for `1 h 59 min`."""
+    size, unit = next(((size, unit) for size, unit in _UNITS if seconds >= size), _UNITS[-1])
+    return f"{round(seconds / size)} {unit}"
+
+
+def ago(time: datetime | None, now: datetime, *, told: Callable[[float], str] = span) -> str:
     """When that was, or will be, seen from now."""
     if time is None:
         return ""
     seconds = (now - time).total_seconds()
-    return f"{span(seconds)} ago" if seconds >= 0 else f"in {span(-seconds)}"
+    return f"{told(seconds)} ago" if seconds >= 0 else f"in {told(-seconds)}"
+
+
+def briefly(time: datetime | None, now: datetime) -> str:
+    """The same for a column."""
+    return ago(time, now, told=brief_span)
 
 
 def moment(time: datetime | None, now: datetime) -> str:

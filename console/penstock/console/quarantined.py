@@ -7,7 +7,15 @@ from sqlalchemy import func, select
 
 from penstock.console.exits import problem
 from penstock.console.opening import opened_ledger, time_of
-from penstock.console.printing import ago, moment, print_facts, print_json, print_json_lines, print_line, print_table
+from penstock.console.printing import (
+    briefly,
+    moment,
+    print_facts,
+    print_json,
+    print_json_lines,
+    print_line,
+    print_table,
+)
 from penstock.console.settings import actor_of
 from penstock.ledger.audit import record
 from penstock.ledger.database import Session
@@ -34,7 +42,7 @@ def list_messages(*, limit: int, as_json: bool) -> None:
                 row["type"] or "",
                 row["reason"],
                 str(row["bytes"]),
-                ago(row["created_at"], now),
+                briefly(row["created_at"], now),
             )
             for row in found
         ]

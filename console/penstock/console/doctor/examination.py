@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from penstock.console.broker import LOCAL, checked_broker_url
 from penstock.console.doctor import database, host, rabbitmq, redis
-from penstock.console.doctor.finding import Finding, skipped
+from penstock.console.doctor.finding import Finding, skipped, warning
 from penstock.console.exits import Code
 from penstock.console.modules import loaded
 from penstock.console.printing import one_line, print_json_lines, print_line, print_table
@@ -22,6 +22,9 @@ def examine(modules: tuple[str, ...]) -> list[Finding]:
     findings, waiting = database.check(settings.database_url)
     for queue, types in waiting.items():
         bindings.setdefault(queue, set()).update(types)
+    if broker_url != LOCAL and settings.database_url.startswith("sqlite"):
+        detail = "an SQLite ledger is for one host, RabbitMQ for many"
+        findings.append(warning("ledger and broker", detail, "use Postgres, or PENSTOCK_BROKER_URL=local"))
     if broker_url == LOCAL:
         findings.append(skipped("broker", "none: PENSTOCK_BROKER_URL is local, workers claim from the ledger"))
     else:
