@@ -218,3 +218,11 @@ def children_of(pid: int) -> list[int]:
         if int(parent) == pid and state != "Z":
             found.append(int(status.parent.name))
     return sorted(found)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process lives and is more than a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

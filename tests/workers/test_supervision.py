@@ -3,12 +3,12 @@
 import os
 import socket
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from tests.waiting import until
 from tests.workers import jobs
+from tests.workers.pool import is_alive
 from tests.workers.site import Site
 
 from penstock.workers.board import DISPATCHER, LANE, WORKER, Running
@@ -16,14 +16,6 @@ from penstock.workers.process import WorkerProcess
 from penstock.workers.supervisor import Supervisor
 
 FAST = {"supervisor.FROZEN_SECONDS": 1.0}
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process lives and is more than a zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_an_overrun_in_c_is_settled_at_its_deadline_and_its_process_replaced(own_small_site: Site) -> None:

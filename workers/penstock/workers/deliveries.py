@@ -108,12 +108,12 @@ class Deliveries:
     def set_prefetch(self, prefetch: int) -> None:
         """Let RabbitMQ push this many; 0 pauses. Whatever is held unacked goes back to its queue first.
 
-        Who pauses may drop what it has taken from the inbox. So nothing of it may be acked from this very moment,
-        not only once RabbitMQ has answered: a later tag, acked meanwhile, would take the dropped ones along.
+        Nothing of it may be acked from this very moment, not only once RabbitMQ has answered: who pauses may drop
+        what it has taken from the inbox, and a later tag, acked meanwhile, would take the dropped ones along; and
+        an ack that comes after RabbitMQ's answer finds the message on its way to somebody else.
         """
         self.prefetch = prefetch
-        if prefetch == 0:
-            self.generation = next(self._generations)
+        self.generation = next(self._generations)
         self._post(self._reconcile)
 
     def _run(self) -> None:
