@@ -73,7 +73,6 @@ def test_a_bad_option_is_refused_by_name_with_its_rule_and_its_value(option: str
     assert repr(value) in said
 
 
-@pytest.mark.xfail(strict=True, reason="options of a wrong type are not refused as a ContractError that names them")
 @pytest.mark.parametrize(
     ("option", "value"),
     [

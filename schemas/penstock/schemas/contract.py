@@ -2,12 +2,13 @@
 
 import functools
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from penstock.schemas.errors import ContractError
-from penstock.schemas.retry import Backoff, RetryPolicy
+from penstock.schemas.retry import Backoff, RetryPolicy, is_number
 
 Guarantee = Literal["at_least_once", "at_most_once"]
 Exceptions = tuple[type[Exception], ...]
@@ -15,6 +16,8 @@ Exceptions = tuple[type[Exception], ...]
 # Both become parts of AMQP routing keys and queue names, Prometheus labels and command lines.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 NAME_LENGTH_MAX = 120
+VERSION_MAX = 2**31 - 1
+UNIQUE_FOR_MAX = timedelta(days=36_500)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,19 +41,41 @@ class Contract:
     def __post_init__(self) -> None:
         check_name("type", self.type)
         check_name("queue", self.queue)
-        self._require(self.version >= 1, "version", "must be 1 or more")
-        self._require(1 <= self.max_attempts <= 1000, "max_attempts", "must be between 1 and 1000")
-        self._require(0 < self.timeout_seconds <= 7 * 86400, "timeout_seconds", "must be above 0, at most a week")
-        self._require(
-            self.guarantee in ("at_least_once", "at_most_once"),
-            "guarantee",
-            "must be 'at_least_once' or 'at_most_once'",
-        )
-        self._require(self.unique_for >= timedelta(0), "unique_for", "must not be negative")
+        for option, (holds, rule) in _RULES.items():
+            value = getattr(self, option)
+            if not holds(value):
+                raise ContractError(f"{self.type}: option '{option}' {rule}; it is {value!r}")
 
-    def _require(self, holds: bool, option: str, rule: str) -> None:
-        if not holds:
-            raise ContractError(f"{self.type}: option '{option}' {rule}; it is {getattr(self, option)!r}")
+
+def _is_between(least: int, most: int) -> Callable[[Any], bool]:
+    return lambda value: value.__class__ is int and least <= value <= most
+
+
+def _are_exceptions(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(it, type) and issubclass(it, BaseException) for it in value)
+
+
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "version": (_is_between(1, VERSION_MAX), f"must be 1 or more, and an integer of at most {VERSION_MAX}"),
+    "max_attempts": (_is_between(1, 1000), "must be between 1 and 1000, and an integer"),
+    "retry": (
+        lambda value: callable(getattr(value, "decide", None)) and not isinstance(value, type),
+        "must be an object with a method 'decide', like Backoff()",
+    ),
+    "timeout_seconds": (
+        lambda value: is_number(value) and 0 < value <= 7 * 86400,
+        "must be a number above 0, at most a week",
+    ),
+    "guarantee": (
+        lambda value: value in ("at_least_once", "at_most_once"),
+        "must be 'at_least_once' or 'at_most_once'",
+    ),
+    "unique_for": (
+        lambda value: isinstance(value, timedelta) and timedelta(0) <= value <= UNIQUE_FOR_MAX,
+        "must be a timedelta of at most 100 years, and must not be negative",
+    ),
+    "permanent": (_are_exceptions, "must be a tuple of exception classes, like (KeyError,)"),
+}
 
 
 @functools.lru_cache(maxsize=4096)  # a handful of names pass here for every delivery

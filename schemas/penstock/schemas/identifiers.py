@@ -6,6 +6,9 @@ import uuid_utils
 
 from penstock.schemas.errors import UnreadableMessage
 
+# 48 bits of milliseconds reach the year 10889, which a datetime does not know.
+_CALENDAR_SECONDS_MAX = 253_402_300_799
+
 
 def new_job_id() -> str:
     """A fresh UUIDv7 in its canonical 36-character form."""
@@ -24,8 +27,8 @@ def parse_job_id(text: str | None) -> str:
 
 
 def job_id_time(job_id: str) -> datetime:
-    """When the id was made, to the millisecond, by the clock of its maker."""
-    return datetime.fromtimestamp(job_id_seconds(job_id), tz=UTC)
+    """When the id was made, to the millisecond, by the clock of its maker; the end of the calendar at the latest."""
+    return datetime.fromtimestamp(min(job_id_seconds(job_id), _CALENDAR_SECONDS_MAX), tz=UTC)
 
 
 def job_id_seconds(job_id: str) -> float:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from penstock.schemas.contract import Contract, Exceptions, Guarantee
 from penstock.schemas.errors import ContractError, PayloadError
+from penstock.schemas.problems import problems_of
 from penstock.schemas.retry import RetryPolicy
 
 # Options that a subclass left out keep the defaults of `Contract`.
@@ -80,8 +81,4 @@ class Job(BaseModel):
             return cls.model_validate_json(body)
         except ValidationError as error:
             contract = cls.contract()
-            problems = [
-                (".".join(map(str, item["loc"])) or "(body)", item["msg"])
-                for item in error.errors(include_input=False, include_context=False, include_url=False)
-            ]
-            raise PayloadError(contract.type, contract.version, problems) from None
+            raise PayloadError(contract.type, contract.version, problems_of(error, cls)) from None

@@ -11,7 +11,7 @@ from typing import Any
 
 import pydantic_core
 
-from penstock.schemas.contract import NAME_LENGTH_MAX, check_name
+from penstock.schemas.contract import NAME_LENGTH_MAX, VERSION_MAX, check_name
 from penstock.schemas.errors import ContractError, UnreadableMessage
 from penstock.schemas.identifiers import new_job_id, parse_job_id
 from penstock.schemas.job import Job
@@ -23,7 +23,6 @@ BODY_BYTES_MAX = 1024 * 1024
 BODY_DEPTH_MAX = 64
 KEY_LENGTH_MAX = 255
 TEXT_LENGTH_MAX = 255
-VERSION_MAX = 2**31 - 1
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
@@ -86,7 +85,9 @@ class Message:
         key: str | None = None,
         due_at: datetime | None = None,
     ) -> "Message":
-        """A message whose payload is JSON already, of a type that has no contract here."""
+        """A message whose payload is JSON already, of a type that has no contract here; raises `UnreadableMessage`."""
+        check_body(body)
+        _check_version("version", version)
         return cls(
             id=new_job_id(),
             type=_type_name(type),
@@ -127,8 +128,7 @@ def read_message(
     check_body(body)
     given = headers or {}
     version = given.get("schema-version", 1)
-    if version.__class__ is not int or not 1 <= version <= VERSION_MAX:
-        raise UnreadableMessage("header schema-version", "must be an integer of 1 or more")
+    _check_version("header schema-version", version)
     due_at = given.get("due-at")
     return Message(
         id=job_id,
@@ -190,6 +190,11 @@ def _type_name(name: str | None) -> str:
     return name
 
 
+def _check_version(part: str, version: object) -> None:
+    if version.__class__ is not int or not 1 <= version <= VERSION_MAX:
+        raise UnreadableMessage(part, f"must be an integer of 1 or more, at most {VERSION_MAX}")
+
+
 def _text(part: str, value: object, length_max: int) -> str | None:
     if value is None:
         return None
@@ -209,11 +214,17 @@ def _aware(due_at: datetime | None) -> datetime | None:
         return None
     if due_at.tzinfo is None:
         raise UnreadableMessage("due_at", "has no time zone; use an aware datetime such as datetime.now(UTC)")
-    return due_at.astimezone(UTC)
+    try:
+        return due_at.astimezone(UTC)
+    except OverflowError:
+        raise UnreadableMessage("due_at", "lies beyond the calendar in UTC; the last year is 9999") from None
 
 
 def _read_time(value: object) -> datetime:
     try:
-        return datetime.fromisoformat(str(value)).astimezone(UTC)
+        time = datetime.fromisoformat(str(value))
+        if time.tzinfo is not None:
+            return time.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise UnreadableMessage("header due-at", "must be a time in RFC 3339, like 2026-11-23T07:00:00Z") from None
+        pass
+    raise UnreadableMessage("header due-at", "must be a time in RFC 3339 with its offset, like 2026-11-23T07:00:00Z")

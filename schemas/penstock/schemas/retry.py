@@ -1,9 +1,12 @@
 """Retry policies: pure decisions about what follows a failed attempt."""
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
+
+from penstock.schemas.errors import ContractError
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Backoff:
     """Exponential backoff with full jitter: uniform between zero and `base · factor^(attempt-1)`, capped.
 
     Full jitter spreads a thundering herd best; source: Marc Brooker, "Exponential Backoff And Jitter",
-    AWS Architecture Blog, 2015.
+    AWS Architecture Blog, 2015. Raises `ContractError`.
     """
 
     base_seconds: float = 2.0
@@ -40,7 +43,20 @@ class Backoff:
     cap_seconds: float = 3600.0
     draw: Callable[[], float] = field(default=random.random, repr=False)
 
+    def __post_init__(self) -> None:
+        for option, least in (("base_seconds", 0), ("factor", 1), ("cap_seconds", 0)):
+            value = getattr(self, option)
+            if not is_number(value) or not least <= value < math.inf:
+                raise ContractError(f"Backoff: option '{option}' must be a number of {least} or more; it is {value!r}")
+
     def decide(self, attempt: int, error: BaseException) -> Retry | Bury:
-        exponent = min(attempt - 1, 64)
-        ceiling = min(self.cap_seconds, self.base_seconds * self.factor**exponent)
+        try:
+            ceiling = min(self.cap_seconds, self.base_seconds * self.factor ** min(attempt - 1, 64))
+        except OverflowError:  # far above every cap
+            ceiling = self.cap_seconds if self.base_seconds else 0.0
         return Retry(delay_seconds=ceiling * self.draw())
+
+
+def is_number(value: Any) -> bool:
+    """An int or a float; True is no number here."""
+    return isinstance(value, int | float) and not isinstance(value, bool)

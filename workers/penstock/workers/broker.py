@@ -12,7 +12,7 @@ import dramatiq.errors
 from dramatiq.middleware import Middleware
 
 from penstock.schemas import Backoff, Bury, Contract, Retry
-from penstock.schemas.message import Message, check_body
+from penstock.schemas.message import Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +71,6 @@ class PenstockBroker(dramatiq.Broker):
         body = json.dumps(
             {"args": message.args, "kwargs": message.kwargs, "options": message.options}, separators=(",", ":")
         ).encode()
-        check_body(body)
         job = Message.raw(
             type=message.actor_name,
             body=body,
