@@ -92,7 +92,7 @@ def test_follow_ups_are_accepted_with_the_completion_under_their_keys(site: Site
     child = site.await_end(ran["job"])
     assert child["correlation_id"] == parent["id"]
     assert child["dedup_key"] == f"child of {name}"
-    assert child["started_at"] - parent["finished_at"] >= timedelta(seconds=delay_seconds)
+    assert child["started_at"] - parent["started_at"] >= timedelta(seconds=delay_seconds)
     assert len(site.sink.events("ran", name=name)) == 1
 
 
