@@ -36,6 +36,7 @@ def a_job(**columns: Any) -> dict[str, Any]:
         ),
         ({"reason": "unknown_type"}, "does not know its type"),
         ({"reason": "unknown_version"}, "does not know version 2 of its type"),
+        ({"state": "dead", "reason": "unknown_type"}, "no worker that got it knew its type: start one that does, then"),
         ({"suspect": True}, "waits for the suspect lane"),
         ({}, "due for 30 s: it waits for the dispatcher. Is `penstock dispatch`"),
         ({"due_at": NOW}, "due for 0 s: it waits for the dispatcher."),

@@ -10,7 +10,7 @@ from sqlalchemy import insert, select, update
 
 from penstock.ledger.admission import Admission, Claim, Offer, admit
 from penstock.ledger.database import Session
-from penstock.ledger.state import State
+from penstock.ledger.state import Reason, State
 from penstock.ledger.tables import dedup_keys, jobs
 from penstock.schemas import Message
 from penstock.schemas.identifiers import new_job_id
@@ -36,6 +36,8 @@ def an_offer(
     at_most_once: bool = False,
     known_only: bool = False,
     delay_seconds: float = 0.0,
+    reason: Reason | None = None,
+    key_type: str | None = None,
     **fields: Any,
 ) -> Offer:
     """A job at the door that is to be claimed, unless `state` says otherwise; `fields` are the message's."""
@@ -47,6 +49,8 @@ def an_offer(
         unique_for=unique_for,
         known_only=known_only,
         delay_seconds=delay_seconds,
+        reason=reason,
+        key_type=key_type,
     )
 
 

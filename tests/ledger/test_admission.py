@@ -24,6 +24,7 @@ from tests.ledger.samples import (
 from penstock.ledger import claims, jobs
 from penstock.ledger.admission import Admitted, admit, admit_within, offer
 from penstock.ledger.database import Session
+from penstock.ledger.dead_letters import Selection, replay_dead
 from penstock.ledger.dispatches import count_dispatched, mark_dispatched, select_due
 from penstock.ledger.settlement import Outcome, settle
 from penstock.ledger.state import Reason, State
@@ -216,6 +217,33 @@ def test_what_is_absorbed_waits_with_its_reason(session: Session) -> None:
     assert deliver(session, parked).outcomes == {parked.message.id: Admitted.ABSORBED}
     row = row_of(session, parked.message.id)
     assert (row.state, row.reason, row.token) == ("available", "unknown_type", None)
+
+
+@pytest.mark.parametrize(("unknown_hours", "delay_seconds"), [(0, 30.0), (0.05, 180.0), (1, 600.0), (23, 600.0)])
+def test_what_nobody_knows_is_tried_again_ever_later(
+    session: Session, unknown_hours: float, delay_seconds: float
+) -> None:
+    """A deploy takes minutes; a hundred thousand jobs of a type that is gone must not be dispatched twice a minute."""
+    job_id = accepted(session)
+    change(session, job_id, unknown_since=datetime.now(UTC) - timedelta(hours=unknown_hours))
+    deliver(session, waiting_offer(id=job_id, delay_seconds=30.0, reason=Reason.UNKNOWN_TYPE))
+    row = row_of(session, job_id)
+    assert (row.state, row.reason) == ("available", "unknown_type")
+    assert abs((row.due_at - datetime.now(UTC)).total_seconds() - delay_seconds) < 20
+
+
+def test_what_nobody_has_known_for_a_day_is_a_dead_letter_that_can_be_replayed(session: Session) -> None:
+    """It starts afresh then, with another day."""
+    job_id = accepted(session)
+    change(session, job_id, unknown_since=datetime.now(UTC) - timedelta(hours=25))
+    unknown = waiting_offer(id=job_id, delay_seconds=30.0, reason=Reason.UNKNOWN_VERSION)
+
+    assert deliver(session, unknown).outcomes == {job_id: Admitted.GIVEN_UP}
+
+    row = row_of(session, job_id)
+    assert (row.state, row.reason, row.attempts) == ("dead", "unknown_version", 0)
+    assert replay_dead(session, selection=Selection(ids=(job_id,)), actor="ada") == [job_id]
+    assert deliver(session, unknown).outcomes == {job_id: Admitted.ABSORBED}
 
 
 @pytest.mark.parametrize("delay_seconds", [0.0, 3600.0])

@@ -35,6 +35,15 @@ from penstock.schemas.identifiers import job_id_time
 LONG_AGO = datetime.now(UTC) - timedelta(days=40)
 
 
+def test_the_key_of_a_cancelled_job_is_freed_also_under_the_name_that_its_type_had_before(session: Session) -> None:
+    """It counts there, for the release that knows no other."""
+    admit(session, [waiting_offer(id=_old_id(1), key="k", key_type="demo.before")])
+    jobs.cancel_job(session, _old_id(1), actor="ada")
+    change(session, _old_id(1), finished_at=LONG_AGO)
+    assert prune_jobs(session) == 1
+    assert count(session, dedup_keys) == 0
+
+
 @pytest.mark.parametrize("state", list(State))
 def test_only_what_completed_or_was_cancelled_is_forgotten(session: Session, state: State) -> None:
     """A dead letter stays until somebody replays or discards it."""

@@ -17,11 +17,12 @@ from penstock.ledger.database import Session
 from penstock.ledger.settlement import Outcome
 from penstock.ledger.state import ENDED, WAITING, Reason, State
 from penstock.ledger.tables import jobs as jobs_table
-from penstock.ledger.transitions import TROUBLES_MAX, Death, Row
+from penstock.ledger.transitions import TROUBLES_MAX, UNKNOWN_SECONDS_MAX, Death, Row
 from penstock.schemas.identifiers import new_job_id
 
 # Seconds from now. Far apart, so that no pause of a test machine takes one for the other.
 PAST, NOW, SOON, LATER = -20_000.0, 0.0, 20_000.0, 40_000.0
+LONG_AGO = -UNKNOWN_SECONDS_MAX - 20_000.0
 TOLERANCE_SECONDS = 5_000.0
 NO, YES = False, True
 LATE_OFFER = 60_000.0
@@ -70,6 +71,24 @@ def situations() -> Iterator[Row]:
                 dispatch_number=5,
                 reason=Reason.PERMANENT if state is State.DEAD else None,
             )
+    yield from unknown_situations()
+
+
+def unknown_situations() -> Iterator[Row]:
+    """Rows that nobody has known for a while, or for too long."""
+    for state, token, since, cancel_requested, at_most_once in itertools.product(
+        State, (TOKEN, OTHER_TOKEN), (PAST, LONG_AGO), (NO, YES), (NO, YES)
+    ):
+        yield Row(
+            state=state,
+            token=None if state in WAITING else token,
+            due_at=PAST,
+            dispatch_number=5,
+            at_most_once=at_most_once,
+            cancel_requested=cancel_requested,
+            reason=Reason.PERMANENT if state is State.DEAD else None,
+            unknown_since=since,
+        )
 
 
 @dataclass(frozen=True)
@@ -115,17 +134,17 @@ def crashed(death: Death, *, alone: bool) -> Event:
     )
 
 
-def delivered(*, startable: bool, due_at: float = NOW) -> Event:
+def delivered(*, startable: bool, due_at: float = NOW, unknown: Reason | None = None) -> Event:
     """Every row's message comes once more; what is not startable is only absorbed."""
     state = State.EXECUTING if startable else State.AVAILABLE
     arrives = None if due_at == NOW else datetime.now(UTC) + timedelta(seconds=due_at)
 
     def act(session: Session, rows: Rows) -> None:
-        offers = [an_offer(id=job_id, state=state, due_at=arrives) for job_id in rows]
+        offers = [an_offer(id=job_id, state=state, due_at=arrives, reason=unknown) for job_id in rows]
         admit(session, offers, token=TOKEN, process_id=PROCESS)
 
     def follow(row: Row) -> Row:
-        return transitions.admit(row, token=TOKEN, now=NOW, due_at=due_at, startable=startable)[0]
+        return transitions.admit(row, token=TOKEN, now=NOW, due_at=due_at, startable=startable, unknown=unknown)[0]
 
     return Event(act, follow)
 
@@ -189,6 +208,7 @@ def selection_of(rows: Rows) -> dead_letters.Selection:
 EVENTS = {
     "delivered": delivered(startable=True),
     "delivered and not startable": delivered(startable=False),
+    "delivered where it is unknown": delivered(startable=False, unknown=Reason.UNKNOWN_TYPE),
     "delivered before its time": delivered(startable=True, due_at=LATE_OFFER),
     "claimed from the ledger": claimed_straight(suspects=False),
     "claimed by the suspect lane": claimed_straight(suspects=True),
@@ -213,6 +233,13 @@ EVENTS = {
     ),
     "released": settled(
         lambda row: transitions.release(row, token=TOKEN, now=NOW), state=State.AVAILABLE, counts=False
+    ),
+    "put back where it is unknown": settled(
+        lambda row: transitions.put_back(row, token=TOKEN, now=NOW, due_at=SOON, reason=Reason.UNKNOWN_VERSION),
+        state=State.AVAILABLE,
+        reason=Reason.UNKNOWN_VERSION,
+        counts=False,
+        delay_seconds=SOON,
     ),
     "troubled": settled(
         lambda row: transitions.trouble(row, token=TOKEN, due_at=SOON),
@@ -355,6 +382,7 @@ def _columns(job_id: str, row: Row, base: datetime) -> dict[str, Any]:
         "dispatch_number": row.dispatch_number,
         "reason": row.reason,
         "finished_at": base if ended else None,
+        "unknown_since": None if row.unknown_since is None else base + timedelta(seconds=row.unknown_since),
     }
 
 
@@ -378,6 +406,7 @@ def _read(session: Session, base: datetime) -> Rows:
             dispatched_at=None if row.dispatched_at is None else (row.dispatched_at - base).total_seconds(),
             dispatch_number=row.dispatch_number,
             reason=None if row.reason is None else Reason(row.reason),
+            unknown_since=None if row.unknown_since is None else (row.unknown_since - base).total_seconds(),
         )
     return found
 

@@ -6,7 +6,7 @@ from itertools import product
 from penstock.ledger import transitions
 from penstock.ledger.dedup import KeyVerdict, decide_key
 from penstock.ledger.state import WAITING, Reason, State
-from penstock.ledger.transitions import CRASHES_MAX, TROUBLES_MAX, Death, Row
+from penstock.ledger.transitions import CRASHES_MAX, TROUBLES_MAX, UNKNOWN_SECONDS_MAX, Death, Row
 
 Arrow = tuple[str, str, str]  # from, to, event; a job that the ledger has never seen comes from "[*]"
 
@@ -33,8 +33,8 @@ def all_events() -> set[str]:
 def _all_rows() -> Iterator[Row | None]:
     yield None
     flags = (False, True)
-    for state, crashes, troubles, suspect, at_most_once, cancel_requested in product(
-        State, (0, CRASHES_MAX - 1), (0, TROUBLES_MAX - 1), flags, flags, flags
+    for state, crashes, troubles, suspect, at_most_once, cancel_requested, unknown_since in product(
+        State, (0, CRASHES_MAX - 1), (0, TROUBLES_MAX - 1), flags, flags, flags, (None, NOW, NOW - UNKNOWN_SECONDS_MAX)
     ):
         yield Row(
             state=state,
@@ -46,13 +46,17 @@ def _all_rows() -> Iterator[Row | None]:
             at_most_once=at_most_once,
             cancel_requested=cancel_requested and state not in WAITING,
             reason=Reason.PERMANENT if state is State.DEAD else None,
+            unknown_since=unknown_since,
         )
 
 
 def _outcomes(row: Row | None) -> Iterator[tuple[str, Row]]:
-    for due_at, startable in product((NOW, LATER), (False, True)):
-        after, _ = transitions.admit(row, token=TOKEN + 1, now=NOW, due_at=due_at, startable=startable)
-        yield "admit", after
+    for due_at, startable, unknown in product((NOW, LATER), (False, True), (None, Reason.UNKNOWN_TYPE)):
+        if not (startable and unknown):
+            after, _ = transitions.admit(
+                row, token=TOKEN + 1, now=NOW, due_at=due_at, startable=startable, unknown=unknown
+            )
+            yield "admit", after
     yield "cancel", transitions.cancel(row)
     if row is None:
         return
@@ -70,6 +74,9 @@ _EVENTS: dict[str, Callable[[Row], Row]] = {
     "bury": lambda row: transitions.bury(row, token=TOKEN, reason=Reason.PERMANENT),
     "snooze": lambda row: transitions.snooze(row, token=TOKEN, due_at=LATER),
     "release": lambda row: transitions.release(row, token=TOKEN, now=NOW),
+    "put_back": lambda row: transitions.put_back(
+        row, token=TOKEN, now=NOW, due_at=LATER, reason=Reason.UNKNOWN_VERSION
+    ),
     "trouble": lambda row: transitions.trouble(row, token=TOKEN, due_at=LATER),
     "interrupt": lambda row: transitions.interrupt(row, token=TOKEN, now=NOW),
     "lose": lambda row: transitions.lose(row, token=TOKEN, now=NOW),

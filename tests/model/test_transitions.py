@@ -37,6 +37,7 @@ def rows(draw: st.DrawFn, states: frozenset[State] = frozenset(State)) -> Row:
         dispatched_at=draw(st.none() | TIMES) if state in WAITING else None,
         dispatch_number=draw(COUNTS),
         reason=draw(st.sampled_from(Reason)) if state in (State.DEAD, State.CANCELLED) else None,
+        unknown_since=draw(st.none() | TIMES),
     )
 
 
@@ -52,6 +53,9 @@ def settles(draw: st.DrawFn) -> Event:
         "bury": lambda row: transitions.bury(row, token=token, reason=reason),
         "snooze": lambda row: transitions.snooze(row, token=token, due_at=time),
         "release": lambda row: transitions.release(row, token=token, now=time),
+        "put_back": lambda row: transitions.put_back(
+            row, token=token, now=time, due_at=time + 1, reason=Reason.UNKNOWN_TYPE
+        ),
         "trouble": lambda row: transitions.trouble(row, token=token, due_at=time),
         "interrupt": lambda row: transitions.interrupt(row, token=token, now=time),
         "crash": lambda row: transitions.crash(row, token=token, now=time, death=death, alone=alone),
@@ -65,10 +69,12 @@ def settles(draw: st.DrawFn) -> Event:
 def other_events(draw: st.DrawFn) -> Event:
     """An event that anybody may cause."""
     token, time, due_at = draw(TOKENS), draw(TIMES), draw(TIMES)
-    startable = draw(st.booleans())
+    startable, unknown = draw(st.booleans()), draw(st.none() | st.just(Reason.UNKNOWN_TYPE))
     seen = draw(rows(states=WAITING))
     events: dict[str, Callable[[Row], Row]] = {
-        "admit": lambda row: transitions.admit(row, token=token, now=time, due_at=due_at, startable=startable)[0],
+        "admit": lambda row: transitions.admit(
+            row, token=token, now=time, due_at=due_at, startable=startable, unknown=None if startable else unknown
+        )[0],
         "mark": lambda row: transitions.mark_dispatched(row, seen=seen, now=time),
         "suspect_lost": transitions.suspect_lost,
         "cancel": transitions.cancel,

@@ -87,6 +87,9 @@ def test_a_bad_option_is_refused_by_name_with_its_rule_and_its_value(option: str
         ("permanent", ValueError),
         ("permanent", ("ValueError",)),
         ("retry", object()),
+        ("aliases", "orders.old"),
+        ("aliases", ("orders.old", "orders.old")),
+        ("aliases", ("orders.ship",)),
     ],
 )
 def test_an_option_of_a_wrong_type_is_refused_by_name(option: str, value: Any) -> None:
@@ -104,6 +107,12 @@ def test_names_that_can_be_routed_are_taken(name: str) -> None:
     """They become routing keys, queue names, labels and words on a command line."""
     check_name("type", name)
     assert Contract(type=name, queue=name).queue == name
+
+
+def test_an_alias_must_be_a_name_like_any_other() -> None:
+    """It is a routing key too."""
+    with pytest.raises(ContractError, match="alias 'not a name' is not a name"):
+        Contract(type="orders.ship", aliases=("not a name",))
 
 
 @pytest.mark.parametrize(

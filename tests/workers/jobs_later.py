@@ -2,7 +2,7 @@
 
 from tests.workers.sink import note
 
-from penstock.schemas import Job
+from penstock.schemas import Job, Payload, upcaster
 from penstock.workers import Context, handler
 
 
@@ -25,6 +25,23 @@ class Note2(Job, type="test.note", version=2, queue="test"):
 
 @handler(Note2)
 def take_second_note(job: Note2, ctx: Context) -> None:
+    note("ran", job=ctx.job_id, name=job.title, attempt=ctx.attempt)
+
+
+class Renamed(Job, type="test.renamed", version=2, queue="test", aliases=("test.before",)):
+    """Was `test.before`, with a name instead of a title."""
+
+    title: str
+
+
+@upcaster(Renamed, from_version=1)
+def titled(payload: Payload) -> Payload:
+    """The name has become the title."""
+    return {"title": payload["name"]}
+
+
+@handler(Renamed)
+def take_renamed(job: Renamed, ctx: Context) -> None:
     note("ran", job=ctx.job_id, name=job.title, attempt=ctx.attempt)
 
 

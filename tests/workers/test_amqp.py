@@ -6,12 +6,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from tests.waiting import until
 from tests.workers import jobs
 from tests.workers.amqp import channel_on, put, put_note, ready
 from tests.workers.site import Site
 
+from penstock.ledger.dead_letters import Selection, replay_dead
 from penstock.ledger.quarantine import count_quarantine, list_quarantine
+from penstock.ledger.tables import jobs as jobs_table
 from penstock.producers.client import Producer
 from penstock.schemas.identifiers import new_job_id
 
@@ -178,6 +181,43 @@ def test_what_no_worker_knows_waits_unburnt_for_one_that_does(
         assert (row["state"], row["attempts"], row["history"]) == ("completed", 1, [])
         assert len(site.sink.events("ran", job=job_id)) == 1
         assert old.metric("penstock_jobs_absorbed_total", type="test.later") == 0
+
+
+def test_what_no_worker_has_known_for_a_day_is_a_dead_letter_and_runs_after_a_replay(own_site: Site) -> None:
+    """Counted as such, with the reason; the replay meets a worker that knows it."""
+    site = own_site
+    constants = {"reading.UNKNOWN_DELAY_SECONDS": 0.3}
+    with site.pool(name="old", constants=constants) as old, channel_on(site.broker_url) as channel:
+        headers = {"schema-version": 2}
+        payload = b'{"title": "later"}'
+        job_id = put(channel, "test.note", payload, exchange="", routing_key="test", headers=headers)
+        site.await_state(job_id, "scheduled")
+        site.session.connection.execute(
+            update(jobs_table)
+            .where(jobs_table.c.id == job_id)
+            .values(unknown_since=datetime.now(UTC) - timedelta(hours=25), due_at=datetime.now(UTC))
+        )
+        row = site.await_end(job_id)
+        assert (row["state"], row["reason"], row["attempts"]) == ("dead", "unknown_version", 0)
+        until(lambda: old.metric("penstock_jobs_dead_total", reason="unknown_version") == 1, what="the metric")
+    with site.pool(name="new", modules=["tests.workers.jobs_later"]):
+        replay_dead(site.session, selection=Selection(ids=(job_id,)), actor="test")
+        until(lambda: site.job(job_id)["state"] == "completed", what="its end")
+
+
+def test_a_job_under_its_old_name_is_routed_upcast_and_run(own_site: Site) -> None:
+    """Published by a service that has not heard of the new name; its key counts under the new one too."""
+    site = own_site
+    with (
+        site.pool(modules=["tests.workers.jobs", "tests.workers.jobs_later"]),
+        channel_on(site.broker_url) as channel,
+    ):
+        job_id = put(channel, "test.before", b'{"name": "old"}', headers={"dedup-key": "k"})
+        again = put(channel, "test.renamed", b'{"name": "old"}', headers={"dedup-key": "k"})
+        row = site.await_end(job_id)
+        assert (row["state"], row["type"], row["version"]) == ("completed", "test.before", 1)
+        until(lambda: site.job(again).get("alias") == again, what="the duplicate to be absorbed")
+        assert [event["name"] for event in site.sink.events("ran", job=job_id)] == ["old"]
 
 
 def test_a_thousand_jobs_run_once_each(full_site: Site) -> None:

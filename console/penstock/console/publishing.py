@@ -68,7 +68,7 @@ def _message(order: Order, body: bytes, due_at: datetime | None) -> Message:
 
 def _entry(registry: Registry, order: Order) -> Entry:
     """The handler that the job is meant for: of the version asked for, else of the newest."""
-    versions = {entry.contract.version: entry for entry in registry if entry.contract.type == order.type}
+    versions = {entry.contract.version: entry for entry in registry if order.type in entry.contract.names}
     if not versions:
         known = ", ".join(sorted({entry.contract.type for entry in registry}))
         raise bad_input(f"{order.type}: --jobs {', '.join(order.modules)} has no handler for it; it has {known}")

@@ -7,6 +7,7 @@ from typing import Any
 from penstock.console.printing import ago, span
 
 DISPATCH_SECONDS = 10.0
+UNKNOWN = ("unknown_type", "unknown_version")
 
 
 def why(job: Mapping[str, Any], *, now: datetime, workers: int, broker: bool) -> str:
@@ -18,9 +19,8 @@ def why(job: Mapping[str, Any], *, now: datetime, workers: int, broker: bool) ->
         return _dead(job)
     if state in ("completed", "cancelled"):
         return ""
-    if job["reason"] in ("unknown_type", "unknown_version"):
-        what = "its type" if job["reason"] == "unknown_type" else f"version {job['version']} of its type"
-        return f"the worker that got it does not know {what}: start one that does, it runs then"
+    if job["reason"] in UNKNOWN:
+        return f"the worker that got it does not know {_unknown(job)}: start one that does, it runs then"
     if job["due_at"] > now:
         return _later(job, now)
     return _due(job, now=now, workers=workers, broker=broker)
@@ -57,4 +57,10 @@ def _executing(job: Mapping[str, Any], now: datetime) -> str:
 def _dead(job: Mapping[str, Any]) -> str:
     if job["reason"] == "key_conflict":
         return "its dedup key belongs to another job with another payload: publish it under another key, or discard it"
+    if job["reason"] in UNKNOWN:
+        return f"no worker that got it knew {_unknown(job)}: start one that does, then `penstock dead replay` this id"
     return "nothing more happens until `penstock dead replay`, or `penstock dead discard`, of this id"
+
+
+def _unknown(job: Mapping[str, Any]) -> str:
+    return "its type" if job["reason"] == "unknown_type" else f"version {job['version']} of its type"

@@ -52,6 +52,7 @@ class Offer:
     unique_for: timedelta = timedelta(days=7)
     delay_seconds: float = 0.0
     known_only: bool = False
+    key_type: str | None = None  # the type under which its dedup key counts, where it is not its own
 
 
 class Admitted(Enum):
@@ -59,6 +60,7 @@ class Admitted(Enum):
     ABSORBED = "absorbed"
     DUPLICATE = "duplicate"  # known already, or an alias of a job that is
     CONFLICT = "conflict"  # the same key with another payload: recorded as dead
+    GIVEN_UP = "given_up"  # nobody has known its type or version for too long: dead
     MISMATCH = "mismatch"  # the same id under another type or key: the caller quarantines it
     TOO_OLD = "too_old"  # see `known_only`: the caller quarantines it
 
@@ -99,6 +101,7 @@ def offer(message: Message, contract: Contract, *, state: State) -> Offer:
         state=state,
         at_most_once=contract.guarantee == "at_most_once",
         unique_for=contract.unique_for,
+        key_type=contract.key_type,
     )
 
 
@@ -188,10 +191,11 @@ class _Admitting:
         unstartable = [offer for offer in offers if offer.state is State.AVAILABLE]
         if not unstartable:
             return offers
-        rows = [(it.message.id, it.message.type, it.message.key, it.delay_seconds) for it in unstartable]
-        absorbed = {row.id for row in self.session.run(PUT_OFF, rows)}
-        self.outcomes |= dict.fromkeys(absorbed, Admitted.ABSORBED)
-        return [offer for offer in offers if offer.message.id not in absorbed]
+        rows = [(it.message.id, it.message.type, it.message.key, it.reason, it.delay_seconds) for it in unstartable]
+        states = {row.id: row.state for row in self.session.run(PUT_OFF, rows)}
+        for job_id, state in states.items():
+            self.outcomes[job_id] = Admitted.GIVEN_UP if state == State.DEAD else Admitted.ABSORBED
+        return [offer for offer in offers if offer.message.id not in states]
 
     def _look_at(self, offers: list[Offer]) -> None:
         """What is neither new nor claimable: a duplicate, our own claim whose reply was lost, or a forgery."""
@@ -206,7 +210,7 @@ class _Admitting:
                 tombstone = row.state == State.CANCELLED and row.type == ""
                 self.outcomes[message.id] = Admitted.DUPLICATE if tombstone else Admitted.MISMATCH
                 if _key_of(offer) in self.keys_won:  # two processes met the same id under two keys at once
-                    self.session.run(GIVE_BACK_KEY, [(message.type, message.key, message.id)])
+                    self.session.run(GIVE_BACK_KEY, [(*_key_of(offer), message.id)])
             elif self.token is not None and row.token == self.token and row.state == State.EXECUTING:
                 self.outcomes[message.id] = Admitted.CLAIMED
                 self.claims.append(read_claim(row, self.token))
@@ -341,17 +345,23 @@ def _claim_of(offer: Offer, token: int) -> Claim:
 
 def _conflicting(offer: Offer) -> Offer:
     return Offer(
-        offer.message, offer.queue, State.DEAD, Reason.KEY_CONFLICT, offer.at_most_once, known_only=offer.known_only
+        offer.message,
+        offer.queue,
+        State.DEAD,
+        Reason.KEY_CONFLICT,
+        offer.at_most_once,
+        known_only=offer.known_only,
+        key_type=offer.key_type,
     )
 
 
 def _key_of(offer: Offer) -> tuple[str, str]:
-    return offer.message.type, offer.message.key or offer.message.id
+    return offer.key_type or offer.message.type, offer.message.key or offer.message.id
 
 
 def _key_row(offer: Offer) -> tuple[Any, ...]:
     message = offer.message
-    return message.type, message.key, message.id, payload_hash(message.body), offer.unique_for.total_seconds()
+    return *_key_of(offer), message.id, payload_hash(message.body), offer.unique_for.total_seconds()
 
 
 def _job_row(offer: Offer) -> tuple[Any, ...]:
@@ -372,4 +382,5 @@ def _job_row(offer: Offer) -> tuple[Any, ...]:
         message.correlation_id,
         message.traceparent,
         message.app_id,
+        offer.key_type,
     )

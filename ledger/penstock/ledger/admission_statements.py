@@ -1,5 +1,6 @@
 """The SQL of `admission`: what follows `transitions.admit`, and the table of dedup keys."""
 
+from penstock.ledger import unknown
 from penstock.ledger.database import Statement
 from penstock.ledger.dialects import Columns, Dialect
 
@@ -19,6 +20,7 @@ _JOB: Columns = {
     "correlation_id": "text",
     "traceparent": "text",
     "app_id": "text",
+    "key_type": "text",
 }
 
 CLAIMED_COLUMNS = (
@@ -48,7 +50,8 @@ def _insert(dialect: Dialect) -> str:
     token = "CAST(:token AS bigint)"  # noqa: S105 - a fencing token
     return f"""
         INSERT INTO jobs (id, type, version, queue, state, reason, payload, at_most_once, token, process_id,
-            due_at, created_at, started_at, finished_at, dedup_key, tenant, correlation_id, traceparent, app_id)
+            due_at, created_at, started_at, finished_at, dedup_key, tenant, correlation_id, traceparent, app_id,
+            key_type, unknown_since)
         SELECT input.id, input.type, input.version, input.queue,
             CASE WHEN input.state = 'dead' THEN 'dead' WHEN {is_later} THEN 'scheduled'
                 WHEN input.state = 'scheduled' THEN 'available' ELSE input.state END,
@@ -56,7 +59,8 @@ def _insert(dialect: Dialect) -> str:
             CASE WHEN {executing} THEN {token} END, CASE WHEN {executing} THEN {process} END,
             {due}, {dialect.now},
             CASE WHEN {executing} THEN {dialect.now} END, CASE WHEN input.state = 'dead' THEN {dialect.now} END,
-            input.dedup_key, input.tenant, input.correlation_id, input.traceparent, input.app_id
+            input.dedup_key, input.tenant, input.correlation_id, input.traceparent, input.app_id,
+            input.key_type, CASE WHEN {unknown.IS_UNKNOWN} THEN {dialect.now} END
         FROM {dialect.rows("input", _JOB)} WHERE true
         ON CONFLICT DO NOTHING
         RETURNING CAST(id AS text) AS id, state
@@ -83,22 +87,29 @@ CLAIM = Statement(
 
 _ID: Columns = {"id": "uuid"}
 
-_PUT_OFF: Columns = {"id": "uuid", "type": "text", "key": "text", "delay_seconds": "float"}
+_PUT_OFF: Columns = {"id": "uuid", "type": "text", "key": "text", "reason": "text", "delay_seconds": "float"}
 
-PUT_OFF = Statement(
-    lambda dialect: (
-        f"""
-        UPDATE jobs SET due_at = {dialect.later("input.delay_seconds")}, dispatched_at = NULL,
+
+def _put_off(dialect: Dialect) -> str:
+    given_up = f"({unknown.IS_UNKNOWN} AND {unknown.too_long(dialect)})"
+    return f"""
+        UPDATE jobs SET
+            state = CASE WHEN {given_up} THEN 'dead' ELSE jobs.state END,
+            reason = COALESCE(input.reason, jobs.reason),
+            due_at = CASE WHEN {given_up} THEN jobs.due_at ELSE {dialect.later(unknown.delay(dialect))} END,
+            finished_at = CASE WHEN {given_up} THEN {dialect.now} END,
+            unknown_since = CASE WHEN {unknown.IS_UNKNOWN} THEN {unknown.since(dialect)} ELSE jobs.unknown_since END,
+            dispatched_at = NULL,
             dispatch_number = jobs.dispatch_number + 1
         FROM {dialect.rows("input", _PUT_OFF)}
         WHERE jobs.id = input.id AND jobs.type = input.type AND {dialect.same("jobs.dedup_key", "input.key")}
             AND jobs.state IN ('scheduled', 'available', 'retryable') AND jobs.due_at <= {dialect.now}
             AND NOT jobs.suspect
-        RETURNING CAST(jobs.id AS text) AS id
+        RETURNING CAST(jobs.id AS text) AS id, jobs.state
     """
-    ),
-    _PUT_OFF,
-)
+
+
+PUT_OFF = Statement(_put_off, _PUT_OFF)
 
 LOOK = Statement(
     lambda dialect: (

@@ -138,6 +138,7 @@ _PUT_BACK = Statement(
         f"""
         UPDATE jobs SET state = 'available', reason = NULL, token = NULL, attempts = 0, crashes = 0, losses = 0,
             troubles = 0, suspect = false, cancel_requested_at = NULL, finished_at = NULL,
+            unknown_since = NULL,
             due_at = {dialect.later("input.delay_seconds")}, dispatched_at = NULL,
             dispatch_number = jobs.dispatch_number + 1
         FROM {dialect.rows("input", _DELAYED)}

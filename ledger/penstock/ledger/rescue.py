@@ -99,7 +99,8 @@ def _freeing(dialect: Dialect, *, dead: str, reason: str) -> str:
         token = CASE WHEN {dead} THEN jobs.token END,
         due_at = CASE WHEN {dead} OR {asked} THEN jobs.due_at ELSE {dialect.now} END,
         dispatched_at = NULL,
-        finished_at = CASE WHEN {dead} OR {asked} THEN {dialect.now} END
+        finished_at = CASE WHEN {dead} OR {asked} THEN {dialect.now} END,
+        unknown_since = CASE WHEN {dead} THEN jobs.unknown_since END
     """
 
 

@@ -24,7 +24,11 @@ def prune_jobs(session: Session, *, memory: timedelta = MEMORY) -> int:
         ).all()
         gone = [(row.id,) for row in rows]
         # The key of a cancelled job is free; without its row the key would absorb the next publish for nothing.
-        free = [(row.type, row.dedup_key, row.id) for row in rows if row.state == "cancelled" and row.dedup_key]
+        free = [
+            (row.key_type or row.type, row.dedup_key, row.id)
+            for row in rows
+            if row.state == "cancelled" and row.dedup_key
+        ]
         if free:
             session.run(GIVE_BACK_KEY, free)
         if gone:
@@ -53,7 +57,7 @@ _PRUNE_JOBS = Statement(
                 AND finished_at <= {dialect.later("-:memory_seconds")}
             ORDER BY id LIMIT :limit {dialect.skip_locked}
         )
-        RETURNING CAST(id AS text) AS id, type, dedup_key, state
+        RETURNING CAST(id AS text) AS id, type, key_type, dedup_key, state
     """
     )
 )

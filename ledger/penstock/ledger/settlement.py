@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from penstock.ledger import unknown
 from penstock.ledger.admission import Offer, admit_within
 from penstock.ledger.database import Session, Statement, retry_serialization
-from penstock.ledger.dialects import Columns
+from penstock.ledger.dialects import Columns, Dialect
 from penstock.ledger.state import ENDED, State
 from penstock.ledger.transitions import TROUBLES_MAX
 
@@ -55,7 +56,8 @@ class Outcome:
 def settle(session: Session, outcomes: Sequence[Outcome], *, process_id: str | None = None) -> set[str]:
     """Write a batch of outcomes; returns the ids that were fenced: somebody else owns those jobs now.
 
-    Of two outcomes of one claim the first counts, as it would in two batches.
+    Of two outcomes of one claim the first counts, as it would in two batches. Where the row's own history decides
+    otherwise (worn out, unknown for too long, a wish to cancel), the outcome is corrected to what the row says.
     """
     first = {(outcome.job_id, outcome.token): outcome for outcome in reversed(outcomes)}
     plain = sorted(claim for claim, outcome in first.items() if outcome.is_plain)
@@ -82,12 +84,12 @@ def _settled(session: Session, claims: list[tuple[str, int]]) -> dict[str, str]:
 
 def _settle_others(session: Session, outcomes: list[Outcome], process_id: str | None) -> set[str]:
     rows = [_row(outcome) for outcome in outcomes]
-    attempts = {row.id: row.attempts for row in session.run(_SETTLE, rows)}
-    landed = [outcome for outcome in outcomes if outcome.job_id in attempts]
+    settled = {row.id: row for row in session.run(_SETTLE, rows)}
+    landed = [outcome for outcome in outcomes if outcome.job_id in settled]
     record_failures(
         session,
         [
-            (outcome.job_id, attempts[outcome.job_id], outcome.failure, process_id)
+            (outcome.job_id, settled[outcome.job_id].attempts, outcome.failure, process_id)
             for outcome in landed
             if outcome.failure is not None
         ],
@@ -95,7 +97,10 @@ def _settle_others(session: Session, outcomes: list[Outcome], process_id: str | 
     follow_ups = [offer for outcome in landed for offer in outcome.follow_ups]
     if follow_ups:
         admit_within(session, follow_ups)
-    missed = [outcome for outcome in outcomes if outcome.job_id not in attempts]
+    for outcome in landed:
+        row = settled[outcome.job_id]
+        outcome.state, outcome.reason = State(row.state), row.reason
+    missed = [outcome for outcome in outcomes if outcome.job_id not in settled]
     states = _settled(session, [(outcome.job_id, outcome.token) for outcome in missed]) if missed else {}
     return {outcome.job_id for outcome in missed if states.get(outcome.job_id) != outcome.state}
 
@@ -178,34 +183,38 @@ _CANCELLED = f"{_WAITS} AND jobs.cancel_requested_at IS NOT NULL"
 _WORN_OUT = f"input.trouble = 1 AND jobs.troubles + 1 >= {TROUBLES_MAX}"
 # These outcomes come from handlers that had started; what is merely handed back had not.
 _STARTED_ONCE = "(jobs.at_most_once AND (input.state IN ('scheduled', 'retryable') OR input.trouble = 1))"
-_ENDS = f"({_STARTED_ONCE} OR ({_WORN_OUT}))"
-_COMES_BACK = f"{_WAITS} AND jobs.cancel_requested_at IS NULL AND NOT {_ENDS}"
+_UNKNOWN = f"(input.state = 'available' AND {unknown.IS_UNKNOWN})"
 
-_SETTLE = Statement(
-    lambda dialect: (
-        f"""
+
+def _settle(dialect: Dialect) -> str:
+    given_up = f"({_UNKNOWN} AND jobs.cancel_requested_at IS NULL AND {unknown.too_long(dialect)})"
+    ends = f"({_STARTED_ONCE} OR ({_WORN_OUT}) OR {given_up})"
+    comes_back = f"{_WAITS} AND jobs.cancel_requested_at IS NULL AND NOT {ends}"
+    return f"""
         UPDATE jobs SET
-            state = CASE WHEN {_ENDS} THEN 'dead' WHEN {_CANCELLED} THEN 'cancelled' ELSE input.state END,
+            state = CASE WHEN {ends} THEN 'dead' WHEN {_CANCELLED} THEN 'cancelled' ELSE input.state END,
             reason = CASE WHEN {_STARTED_ONCE} THEN 'outcome_unknown' WHEN {_WORN_OUT} THEN 'infrastructure'
                 WHEN {_CANCELLED} THEN 'cancelled' ELSE input.reason END,
             attempts = jobs.attempts + input.counts,
             troubles = jobs.troubles + CASE WHEN jobs.at_most_once THEN 0 ELSE input.trouble END,
             suspect = CASE WHEN input.state IN ('retryable', 'scheduled') AND NOT jobs.at_most_once THEN false
                 ELSE jobs.suspect END,
-            token = CASE WHEN {_WAITS} AND NOT {_ENDS} THEN NULL ELSE jobs.token END,
-            due_at = CASE WHEN {_COMES_BACK} THEN {dialect.later("input.delay_seconds")} ELSE jobs.due_at END,
-            finished_at = CASE WHEN {_COMES_BACK} THEN NULL ELSE {dialect.now} END,
+            token = CASE WHEN {_WAITS} AND NOT {ends} THEN NULL ELSE jobs.token END,
+            due_at = CASE WHEN {comes_back} THEN {dialect.later(unknown.delay(dialect))} ELSE jobs.due_at END,
+            finished_at = CASE WHEN {comes_back} THEN NULL ELSE {dialect.now} END,
+            unknown_since = CASE WHEN {comes_back} AND {_UNKNOWN} THEN {unknown.since(dialect)}
+                WHEN {_WAITS} AND NOT {ends} THEN NULL ELSE jobs.unknown_since END,
             dispatched_at = NULL,
             result = {dialect.blob("input.result")},
             error = COALESCE(input.error, jobs.error),
             fingerprint = COALESCE(input.fingerprint, jobs.fingerprint)
         FROM {dialect.rows("input", _OUTCOME)}
         WHERE {_FENCE}
-        RETURNING CAST(jobs.id AS text) AS id, jobs.attempts
+        RETURNING CAST(jobs.id AS text) AS id, jobs.attempts, jobs.state, jobs.reason
     """
-    ),
-    _OUTCOME,
-)
+
+
+_SETTLE = Statement(_settle, _OUTCOME)
 
 _FAILURE: Columns = {
     "job_id": "uuid",

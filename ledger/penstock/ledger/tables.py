@@ -86,6 +86,10 @@ jobs = Table(
     Column("error", Text),
     Column("fingerprint", Text),
     Column("result", LargeBinary),
+    # Since when whoever met the job has not known its type or version.
+    Column("unknown_since", Time),
+    # The type under which its dedup key counts, where that is not its own: types that were renamed share one.
+    Column("key_type", Text),
     _partial("jobs_due", "queue", "due_at", where=f"{IS_WAITING} AND dispatched_at IS NULL"),
     _partial("jobs_dispatched", "queue", "dispatched_at", where=f"{IS_WAITING} AND dispatched_at IS NOT NULL"),
     _partial("jobs_executing", "process_id", where="state = 'executing'"),

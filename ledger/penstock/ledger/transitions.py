@@ -13,6 +13,8 @@ from penstock.ledger.state import ENDED, WAITING, Reason, State
 
 CRASHES_MAX = 2  # deaths alone by SIGKILL that convict: the first may have been an operator or the OOM killer
 LOSSES_MAX = 2  # vanished hosts after which a job is a suspect
+UNKNOWN_SECONDS_MAX = 86_400.0  # how long a type or version may be unknown to whoever meets it, before it is dead
+UNKNOWN_DELAY_SECONDS_MAX = 600.0  # the longer it is unknown, the longer it waits, up to this
 TROUBLES_MAX = 50  # failures of the engine's own calls around one job, after which it is dead, not driven for ever
 
 
@@ -33,6 +35,7 @@ class Row:
     dispatched_at: float | None = None
     dispatch_number: int = 0
     reason: Reason | None = None
+    unknown_since: float | None = None  # since when whoever met it has not known its type or version
 
 
 class Verdict(Enum):
@@ -49,14 +52,25 @@ class Death(Enum):
 
 
 def admit(
-    row: Row | None, *, token: int, now: float, due_at: float, startable: bool, at_most_once: bool = False
+    row: Row | None,
+    *,
+    token: int,
+    now: float,
+    due_at: float,
+    startable: bool,
+    at_most_once: bool = False,
+    unknown: Reason | None = None,
 ) -> tuple[Row, Verdict]:
-    """A delivery arrives, is claimed if it is due and can start here, and absorbed into the ledger if not."""
+    """A delivery arrives, is claimed if it is due and can start here, and absorbed into the ledger if not.
+
+    `unknown` is the reason where it cannot start because its type or version is not known.
+    """
     if row is None:
-        if due_at > now:
-            return Row(state=State.SCHEDULED, due_at=due_at, at_most_once=at_most_once), Verdict.ABSORBED
-        if not startable:
-            return Row(state=State.AVAILABLE, due_at=due_at, at_most_once=at_most_once), Verdict.ABSORBED
+        if due_at > now or not startable:
+            state = State.SCHEDULED if due_at > now else State.AVAILABLE
+            since = None if unknown is None else now
+            row = Row(state=state, due_at=due_at, at_most_once=at_most_once, reason=unknown, unknown_since=since)
+            return row, Verdict.ABSORBED
         return Row(state=State.EXECUTING, due_at=now, token=token, at_most_once=at_most_once), Verdict.CLAIMED
     if row.state is State.EXECUTING and row.token == token:
         return row, Verdict.CLAIMED  # the reply to this very claim was lost
@@ -65,7 +79,7 @@ def admit(
     if startable:
         return claim(row, token=token), Verdict.CLAIMED
     # The delivery is acked, so the row must not count as on its way: it is dispatched again when it is due.
-    return put_off(row, due_at=due_at), Verdict.ABSORBED
+    return put_off(row, now=now, due_at=due_at, unknown=unknown), Verdict.ABSORBED
 
 
 def is_due(row: Row, now: float) -> bool:
@@ -84,9 +98,12 @@ def claim(row: Row, *, token: int) -> Row:
     )
 
 
-def put_off(row: Row, *, due_at: float) -> Row:
+def put_off(row: Row, *, now: float, due_at: float, unknown: Reason | None = None) -> Row:
     """A due row was delivered where it cannot start."""
-    return replace(row, due_at=due_at, dispatched_at=None, dispatch_number=row.dispatch_number + 1)
+    row = replace(row, dispatched_at=None, dispatch_number=row.dispatch_number + 1)
+    if unknown is None:
+        return replace(row, due_at=due_at)
+    return _not_known(row, row.state, now=now, due_at=due_at, reason=unknown)
 
 
 def holds(row: Row | None, token: int) -> bool:
@@ -130,6 +147,16 @@ def release(row: Row, *, token: int, now: float) -> Row:
     if not holds(row, token):
         return row
     return _back(row, State.AVAILABLE, due_at=now)
+
+
+def put_back(row: Row, *, token: int, now: float, due_at: float, reason: Reason) -> Row:
+    """A claim whose type or version the claimer does not know: nothing was started, and nothing is used up."""
+    if not holds(row, token):
+        return row
+    if row.cancel_requested:
+        return _back(row, State.AVAILABLE, due_at=due_at)
+    row = replace(row, dispatched_at=None)
+    return _not_known(row, State.AVAILABLE, now=now, due_at=due_at, reason=reason)
 
 
 def trouble(row: Row, *, token: int, due_at: float) -> Row:
@@ -232,8 +259,20 @@ def has_ended(row: Row) -> bool:
     return row.state in ENDED
 
 
+def _not_known(row: Row, state: State, *, now: float, due_at: float, reason: Reason) -> Row:
+    """It waits for somebody who knows its type and version, ever longer, and is a dead letter after a day of that."""
+    if row.unknown_since is None:
+        return replace(row, state=state, due_at=due_at, token=None, reason=reason, unknown_since=now)
+    age = now - row.unknown_since
+    if age >= UNKNOWN_SECONDS_MAX:
+        return replace(row, state=State.DEAD, reason=reason)
+    due_at = max(due_at, now + min(age, UNKNOWN_DELAY_SECONDS_MAX))
+    return replace(row, state=state, due_at=due_at, token=None, reason=reason)
+
+
 def _back(row: Row, state: State, *, due_at: float, **changes: int | bool) -> Row:
     """Back to waiting, unless somebody has asked to cancel it meanwhile."""
+    row = replace(row, unknown_since=None)
     if row.cancel_requested:
         return replace(row, state=State.CANCELLED, reason=Reason.CANCELLED, token=None, **changes)  # type: ignore[arg-type]
     return replace(row, state=state, due_at=due_at, token=None, dispatched_at=None, **changes)  # type: ignore[arg-type]

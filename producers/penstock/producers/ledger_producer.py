@@ -93,6 +93,7 @@ def _offer(message: Message, contract: Contract) -> Offer:
         _state(message),
         at_most_once=contract.guarantee == "at_most_once",
         unique_for=contract.unique_for,
+        key_type=contract.key_type,
     )
 
 

@@ -5,6 +5,7 @@ from penstock.schemas.errors import ContractError, PayloadError, UnreadableMessa
 from penstock.schemas.job import Job
 from penstock.schemas.message import Message
 from penstock.schemas.retry import Backoff, Bury, Retry, RetryPolicy
+from penstock.schemas.upcasting import Payload, upcaster
 from penstock.schemas.version import __version__
 
 __all__ = [
@@ -15,9 +16,11 @@ __all__ = [
     "Guarantee",
     "Job",
     "Message",
+    "Payload",
     "PayloadError",
     "Retry",
     "RetryPolicy",
     "UnreadableMessage",
     "__version__",
+    "upcaster",
 ]

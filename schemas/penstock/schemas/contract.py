@@ -25,7 +25,8 @@ class Contract:
     """Type, version and options of a job.
 
     `timeout_seconds` bounds one attempt, `unique_for` is how long a dedup key lives at least,
-    `permanent` lists the exceptions that no retry can cure. Raises `ContractError`.
+    `permanent` lists the exceptions that no retry can cure. `aliases` are names that the type had before, the
+    oldest first. Raises `ContractError`.
     """
 
     type: str
@@ -37,6 +38,7 @@ class Contract:
     guarantee: Guarantee = "at_least_once"
     unique_for: timedelta = timedelta(days=7)
     permanent: Exceptions = ()
+    aliases: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_name("type", self.type)
@@ -45,6 +47,23 @@ class Contract:
             value = getattr(self, option)
             if not holds(value):
                 raise ContractError(f"{self.type}: option '{option}' {rule}; it is {value!r}")
+        for name in self.aliases:
+            check_name("alias", name)
+        if len(set(self.names)) < len(self.names):
+            raise ContractError(f"{self.type}: option 'aliases' must not name the type itself, nor a name twice")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its type and the names that it had before."""
+        return (self.type, *self.aliases)
+
+    @property
+    def key_type(self) -> str | None:
+        """The name under which dedup keys count, where that is not the type: the first one that it had.
+
+        The release that knows only the old name looks there too, so that a key means one job over a rolling deploy.
+        """
+        return self.aliases[0] if self.aliases else None
 
 
 def _is_between(least: int, most: int) -> Callable[[Any], bool]:
@@ -74,6 +93,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: isinstance(value, timedelta) and timedelta(0) <= value <= UNIQUE_FOR_MAX,
         "must be a timedelta of at most 100 years, and must not be negative",
     ),
+    "aliases": (lambda value: isinstance(value, tuple), "must be a tuple of names, like ('orders.old',)"),
     "permanent": (_are_exceptions, "must be a tuple of exception classes, like (KeyError,)"),
 }
 

@@ -12,11 +12,14 @@ class PayloadError(ValueError):
     The text names fields and rules only, never the values.
     """
 
-    def __init__(self, job_type: str, version: int, problems: list[tuple[str, str]]) -> None:
+    def __init__(
+        self, job_type: str, version: int, problems: list[tuple[str, str]], *, upcast_to: int | None = None
+    ) -> None:
         self.problems = problems
         self.field = problems[0][0]
         listed = "; ".join(f"field '{field}': {problem}" for field, problem in problems)
-        super().__init__(f"payload of {job_type} v{version} does not fit its contract: {listed}")
+        upcast = "" if upcast_to is None else f", upcast to v{upcast_to},"
+        super().__init__(f"payload of {job_type} v{version}{upcast} does not fit its contract: {listed}")
 
 
 class UnreadableMessage(ValueError):

@@ -1,5 +1,6 @@
 """The base class of all jobs."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, ClassVar, Self
 
@@ -29,6 +30,8 @@ class Job(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     __contract__: ClassVar[Contract | None] = None
+    # From version to version; see `upcasting`.
+    __upcasters__: ClassVar[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
 
     def __init_subclass__(
         cls,
@@ -42,9 +45,11 @@ class Job(BaseModel):
         guarantee: Guarantee = _UNSET,
         unique_for: timedelta = _UNSET,
         permanent: Exceptions = _UNSET,
+        aliases: tuple[str, ...] = _UNSET,
         **kwargs: Any,
     ) -> None:
         super().__init_subclass__(**kwargs)
+        cls.__upcasters__ = {}
         given: dict[str, Any] = {
             "version": version,
             "queue": queue,
@@ -54,6 +59,7 @@ class Job(BaseModel):
             "guarantee": guarantee,
             "unique_for": unique_for,
             "permanent": permanent,
+            "aliases": aliases,
         }
         options = {name: value for name, value in given.items() if value is not _UNSET}
         if type is None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dramatiq.asyncio import async_to_sync
 
 from penstock.schemas import PayloadError
+from penstock.schemas.upcasting import older_versions, read_older
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     import dramatiq
 
@@ -29,7 +31,10 @@ _DRAMATIQ_WRAPPER = async_to_sync(_nothing).__code__
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One type and version. `read` raises `PayloadError`; `call` gets what it returns, and the context."""
+    """One type and version. `read` raises `PayloadError`; `call` gets what it returns, and the context.
+
+    `job_class` is None for an actor.
+    """
 
     contract: Contract
     actor: dramatiq.Actor[Any, Any]
@@ -38,6 +43,14 @@ class Entry:
     is_async: bool = False
     unknown: UnknownPolicy = "retry_same_key"
     ask: Ask | None = None
+    job_class: type[Job] | None = None
+
+    def older(self) -> Iterator[tuple[int, Entry]]:
+        """The same for payloads of each older version that upcasters lead here; raises `ContractError`."""
+        if (job_class := self.job_class) is None:
+            return
+        for version in older_versions(job_class):
+            yield version, replace(self, read=partial(read_older, job_class, version=version))
 
 
 def handler_entry(
@@ -58,6 +71,7 @@ def handler_entry(
         is_async=is_async,
         unknown=unknown,
         ask=ask,
+        job_class=job_class,
     )
 
 

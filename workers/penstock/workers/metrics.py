@@ -20,7 +20,7 @@ from penstock.ledger.state import Reason, State
 from penstock.schemas.identifiers import job_id_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from penstock.ledger.quarantine import Unreadable
@@ -120,16 +120,7 @@ class Metrics:
                         if admission.outcomes.get(offer.message.id) is outcome
                     ),
                 )
-            conflicts = sum(outcome is Admitted.CONFLICT for outcome in admission.outcomes.values())
-            if conflicts:
-                _count(
-                    self._dead,
-                    (
-                        (offer.queue, offer.message.type, "key_conflict")
-                        for offer in offers
-                        if admission.outcomes.get(offer.message.id) is Admitted.CONFLICT
-                    ),
-                )
+            _count(self._dead, _dead_on_arrival(offers, admission))
         _count(self._quarantined, ((item.queue,) for item in unreadable))
 
     def settled(self, outcomes: Sequence[tuple[Outcome, Claim | None]], fenced: set[str]) -> None:
@@ -209,6 +200,16 @@ def waited_seconds(claim: Claim) -> float:
 def _label_of(job_type: str, reason: str | None) -> str:
     """A type that we do not know is somebody's invention; anybody can invent a million of them."""
     return UNKNOWN if reason == Reason.UNKNOWN_TYPE else job_type
+
+
+def _dead_on_arrival(offers: Sequence[Offer], admission: Admission) -> Iterator[tuple[str, str, str]]:
+    """(queue, type, reason) of what became a dead letter without having been claimed."""
+    for offer in offers:
+        outcome = admission.outcomes.get(offer.message.id)
+        if outcome is Admitted.CONFLICT:
+            yield offer.queue, offer.message.type, Reason.KEY_CONFLICT
+        elif outcome is Admitted.GIVEN_UP and offer.reason is not None:
+            yield offer.queue, _label_of(offer.message.type, offer.reason), offer.reason
 
 
 def _count(metric: Counter, labels: Iterable[tuple[str, ...]]) -> None:

@@ -68,6 +68,7 @@ class Reader:
             contract.unique_for,
             0.0,
             known_only,
+            contract.key_type,
         )
 
     def _oldest_id(self) -> str:

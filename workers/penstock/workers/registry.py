@@ -18,13 +18,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import ModuleType
 
+    from penstock.schemas import Contract
+
 
 class Registry:
-    """Entries by (type, version), and the queues they need."""
+    """Entries by (type, version), and the queues they need.
+
+    `find` also knows the names that a type had before, and the older versions that upcasters lead to a newer one.
+    """
 
     def __init__(self, broker: PenstockBroker) -> None:
         self.broker = broker
         self._entries: dict[tuple[str, int], Entry] = {}
+        self._found: dict[tuple[str, int], Entry] = {}
+        self._types: dict[str, Contract] = {}  # by every name that a type has or had
 
     @classmethod
     def load(cls, modules: Iterable[str], *, broker: PenstockBroker | None = None) -> Registry:
@@ -71,16 +78,16 @@ class Registry:
         )
 
     def find(self, job_type: str, version: int) -> Entry | None:
-        return self._entries.get((job_type, version))
+        return self._found.get((job_type, version))
 
     def knows_type(self, job_type: str) -> bool:
-        return any(known == job_type for known, _ in self._entries)
+        return job_type in self._types
 
     def bindings(self, queues: Iterable[str] | None = None) -> dict[str, set[str]]:
         """Job types by queue, of all queues or of these; raises `WorkerConfigurationError` for an unknown one."""
         found: dict[str, set[str]] = {}
         for entry in self:
-            found.setdefault(entry.contract.queue, set()).add(entry.contract.type)
+            found.setdefault(entry.contract.queue, set()).update(entry.contract.names)
         if queues is None:
             return found
         unknown = sorted(set(queues) - set(found))
@@ -103,13 +110,21 @@ class Registry:
         if known is not None and known.actor is entry.actor:
             return
         self._refuse_duplicate(contract.type, contract.version, function)
-        other_queue = next((e.contract.queue for e in self if e.contract.type == contract.type), contract.queue)
-        if other_queue != contract.queue:
-            raise ContractError(
-                f"{contract.type} uses the queues {other_queue!r} and {contract.queue!r}: "
-                "all versions of a type share one queue"
-            )
+        for name in contract.names:
+            _require_one_type(self._types.get(name, contract), contract)
+        entries = {contract.version: entry, **dict(entry.older())}
+        for version in entries:
+            self._refuse_two_ways(contract.type, version)
         self._entries[contract.type, contract.version] = entry
+        self._types |= dict.fromkeys(contract.names, contract)
+        self._found |= {(name, version): it for name in contract.names for version, it in entries.items()}
+
+    def _refuse_two_ways(self, job_type: str, version: int) -> None:
+        if (job_type, version) in self._found:
+            raise ContractError(
+                f"payloads of {job_type} v{version} have two ways to go, a handler of their own and an upcaster to a "
+                "newer version: remove one"
+            )
 
     def _refuse_duplicate(self, job_type: str, version: int, function: Any) -> None:
         known = self._entries.get((job_type, version))
@@ -121,6 +136,21 @@ class Registry:
 
     def _is_ours(self, actor: dramatiq.Actor[Any, Any]) -> bool:
         return any(entry.actor is actor for entry in self)
+
+
+def _require_one_type(known: Contract, contract: Contract) -> None:
+    """All versions of a type share its names, of which no other type has one, and its queue."""
+    if known.type != contract.type:
+        raise ContractError(
+            f"{known.type} and {contract.type} share a name: an alias belongs to one type, and is no type itself"
+        )
+    if known.names != contract.names:
+        raise ContractError(f"{contract.type} has different aliases in different versions: give all the same")
+    if known.queue != contract.queue:
+        raise ContractError(
+            f"{contract.type} uses the queues {known.queue!r} and {contract.queue!r}: "
+            "all versions of a type share one queue"
+        )
 
 
 def _import(name: str) -> ModuleType:
