@@ -158,19 +158,20 @@ class _Admitting:
         rows = [_job_row(offer) for offer in offers]
         result = self.session.run(INSERT, rows, token=self.token, process_id=self.process_id)
         inserted = {row.id: row.state for row in result}
+        known = []
         for offer in offers:
-            message = offer.message
-            state = inserted.get(message.id)
+            job_id = offer.message.id
+            state = inserted.get(job_id)
             if state is None:
-                continue
-            if state == State.EXECUTING:
-                self.outcomes[message.id] = Admitted.CLAIMED
+                known.append(offer)
+            elif state == "executing":
+                self.outcomes[job_id] = Admitted.CLAIMED
                 self.claims.append(_claim_of(offer, self._fence()))
             elif offer.reason is Reason.KEY_CONFLICT:
-                self.outcomes[message.id] = Admitted.CONFLICT
+                self.outcomes[job_id] = Admitted.CONFLICT
             else:
-                self.outcomes[message.id] = Admitted.ABSORBED
-        return [offer for offer in offers if offer.message.id not in inserted]
+                self.outcomes[job_id] = Admitted.ABSORBED
+        return known
 
     def _claim_waiting(self, offers: list[Offer]) -> list[Offer]:
         """Claim rows that wait and are due; returns the rest. The ledger's bytes are run, not the delivery's."""
@@ -226,9 +227,9 @@ class _Admitting:
             won = {(row.type, row.key) for row in self.session.run(TAKE_KEYS, rows)}
         self.keys_won |= won
         passing = [contenders[key] for key in won]
-        losing = [offer for offer in offers if _key_of(offer) not in won or contenders.get(_key_of(offer)) is not offer]
-        if losing:
-            passing += self._settle_keys(losing)
+        if len(passing) < len(offers):
+            winners = {offer.message.id for offer in passing}
+            passing += self._settle_keys([offer for offer in offers if offer.message.id not in winners])
         return sorted(passing, key=lambda offer: offer.message.id)
 
     def _settle_keys(self, offers: list[Offer]) -> list[Offer]:

@@ -61,9 +61,9 @@ def settle(session: Session, outcomes: Sequence[Outcome], *, process_id: str | N
     """
     first = {(outcome.job_id, outcome.token): outcome for outcome in reversed(outcomes)}
     plain = sorted(claim for claim, outcome in first.items() if outcome.is_plain)
-    others = [first[claim] for claim in sorted(first) if not first[claim].is_plain]
-    if not others:
+    if len(plain) == len(first):
         return _complete(session, plain)
+    others = [first[claim] for claim in sorted(first) if not first[claim].is_plain]
     with session.transaction():
         fenced = _complete(session, plain) if plain else set()
         return fenced | _settle_others(session, others, process_id)

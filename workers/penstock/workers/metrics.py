@@ -126,18 +126,19 @@ class Metrics:
     def settled(self, outcomes: Sequence[tuple[Outcome, Claim | None]], fenced: set[str]) -> None:
         """A batch of outcomes that the ledger has taken."""
         self._settles.observe(len(outcomes))
-        tallies: dict[Counter, Tally[tuple[str, ...]]] = {}
+        completed: list[tuple[str, ...]] = []
         for outcome, claim in outcomes:
             if claim is None:
+                continue
+            if outcome.state is State.COMPLETED and outcome.job_id not in fenced:  # nearly all of them
+                completed.append((claim.queue, claim.type))
                 continue
             labels: tuple[str, ...] = (claim.queue, _label_of(claim.type, outcome.reason))
             metric = self._fenced if outcome.job_id in fenced else self._metric_of(outcome)
             if metric is self._dead:
                 labels += (outcome.reason or "",)
-            tallies.setdefault(metric, Tally())[labels] += 1
-        for metric, tally in tallies.items():
-            for labels, count in tally.items():
-                metric.labels(*labels).inc(count)
+            metric.labels(*labels).inc()
+        _count(self._completed, completed)
 
     def completed_by_handler(self, claim: Claim, *, fenced: bool) -> None:
         """The handler's own transaction has completed the job, or found that it belongs to somebody else."""

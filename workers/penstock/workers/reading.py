@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from penstock.ledger.admission import Offer
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 # A type or version that this worker does not know waits this long for one that does.
 UNKNOWN_DELAY_SECONDS = 30.0
+FLOOR_SECONDS = 60.0
 
 
 class Reader:
@@ -25,7 +27,7 @@ class Reader:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._floor_known_at = datetime.min.replace(tzinfo=UTC)
+        self._floor_until = 0.0
         self._floor = ""
 
     def read(self, delivery: Delivery) -> Offer | Unreadable:
@@ -72,8 +74,8 @@ class Reader:
         )
 
     def _oldest_id(self) -> str:
-        now = datetime.now(UTC)
-        if now - self._floor_known_at > timedelta(minutes=1):
-            self._floor_known_at = now
-            self._floor = oldest_remembered_id(now - MEMORY)
+        now = time.monotonic()
+        if now > self._floor_until:
+            self._floor_until = now + FLOOR_SECONDS
+            self._floor = oldest_remembered_id(datetime.now(UTC) - MEMORY)
         return self._floor
