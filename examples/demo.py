@@ -53,8 +53,8 @@ def load(stage: Stage, screen: Screen) -> None:
     for _ in range(2):
         stage.publish_load()
     screen.say("published twice, on purpose: load penguins-raw.csv in chunks of 10 rows")
-    stage.wait(lambda counts: counts["rows"] == PENGUINS)
-    screen.say(f"{PENGUINS} rows are in the table")
+    rows = stage.wait_until_done()["rows"]
+    screen.say(f"{rows} rows are in the table")
 
 
 def certify(stage: Stage, screen: Screen) -> None:
@@ -65,8 +65,8 @@ def certify(stage: Stage, screen: Screen) -> None:
     stage.wait(lambda counts: counts["mails"] >= KILL_AFTER_MAILS)
     pid, held = stage.kill_busiest_worker()
     screen.say(f"kill -9: worker process {pid}, in the middle of {held} jobs", style="red")
-    stage.wait(lambda counts: counts["mails"] >= PENGUINS - 2 and stage.count_open() == 0)
-    screen.say(f"the others went on, a new process took its place: {stage.count_mails()} mails are out")
+    mails = stage.wait_until_done()["mails"]
+    screen.say(f"the others went on, a new process took its place: {mails} mails are out")
 
 
 def bury_and_replay(stage: Stage, screen: Screen) -> None:
@@ -79,7 +79,7 @@ def bury_and_replay(stage: Stage, screen: Screen) -> None:
     screen.say("the fix is deployed: the workers stopped in peace, new ones started")
     replayed = stage.replay_dead()
     screen.say(f"penstock dead replay: {len(replayed)} jobs put back")
-    stage.wait(lambda counts: counts["mails"] == PENGUINS and stage.count_open() == 0)
+    stage.wait_until_done()
     stage.stop_workers()
     screen.say("nothing is left to do")
 
@@ -88,7 +88,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="The whole story of Penstock, on this machine.")
     parser.add_argument("--keep", metavar="FOLDER", type=Path, help="work in this new folder, and leave it behind")
     keep: Path | None = parser.parse_args().keep
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is cleared away
+    if keep is not None and keep.exists():
+        parser.error(f"--keep {keep}: it exists already; name a folder that does not")
+    for number in (signal.SIGTERM, signal.SIGHUP):  # so that everything is cleared away
+        signal.signal(number, lambda caught, _: sys.exit(128 + caught))
     try:
         if keep is not None:
             keep.mkdir(parents=True)
@@ -96,8 +99,9 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="penstock-demo-") as folder:
             return play(Path(folder))
     except KeyboardInterrupt:
+        print("stopped; nothing is left behind" if keep is None else f"stopped; see {keep}", file=sys.stderr)
         return 130
-    except (FileExistsError, RuntimeError, TimeoutError) as error:
+    except (RuntimeError, TimeoutError) as error:
         print(f"the demo could not be played: {error}", file=sys.stderr)
         return 1
 

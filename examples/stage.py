@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -27,6 +27,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 WAIT_SECONDS_MAX = 50.0
 LOOK_SECONDS = 0.1
 STOP_SECONDS_MAX = 15.0
+KILL_SECONDS_MAX = 1.0
 
 
 class Stage:
@@ -55,11 +56,11 @@ class Stage:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._history.close()
-        self.stop_workers()
-        _stop(self._mail_server)
+        for process in (self._workers, self._mail_server):
+            _stop(process, in_peace=error is None)
 
     def start_mail_server(self) -> None:
-        command = [sys.executable, "-m", "examples.mail_sink", str(self.folder / MAILS)]
+        command = [*_leash(), sys.executable, "-m", "examples.mail_sink", str(self.folder / MAILS)]
         (self.folder / MAILS).touch()
         self._mail_server = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, start_new_session=True)
         assert self._mail_server.stdout is not None
@@ -71,7 +72,7 @@ class Stage:
         sizes = ["--processes", str(processes), "--threads", str(threads), "--metrics-port", "0"]
         with (self.folder / "workers.log").open("ab") as log:
             self._workers = subprocess.Popen(
-                _penstock("worker", *jobs, *sizes),
+                [*_leash(), *_penstock("worker", *jobs, *sizes)],
                 cwd=REPOSITORY,
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
@@ -81,7 +82,7 @@ class Stage:
             )
 
     def stop_workers(self) -> None:
-        _stop(self._workers)
+        _stop(self._workers, in_peace=True)
         self._workers = None
 
     def kill_busiest_worker(self) -> tuple[int, int]:
@@ -117,23 +118,27 @@ class Stage:
         """Show the counts until they are as wanted. Raises `TimeoutError`."""
         self._wait_for(lambda: is_done(self._count()))
 
-    def count_open(self) -> int:
-        """Jobs that will still do something."""
-        return int(self._read("SELECT count(*) FROM jobs WHERE state NOT IN ('completed', 'dead', 'cancelled')")[0][0])
-
-    def count_mails(self) -> int:
-        """Message-IDs in the mail server's log."""
-        lines = (self.folder / MAILS).read_text().splitlines()
-        return len({known["message_id"] for line in lines if (known := json.loads(line))["answer"] == 250})
+    def wait_until_done(self) -> dict[str, int]:
+        """Show the counts until no job will do anything more; returns the last ones. Raises `TimeoutError`."""
+        self.wait(lambda _: self._count_open() == 0)
+        return self._count()
 
     def _count(self) -> dict[str, int]:
         counts = {
             "rows": self._read("SELECT count(*) FROM penguins")[0][0] if self._has_table("penguins") else 0,
             "certificates": self._read("SELECT count(*) FROM certificates")[0][0],
-            "mails": self.count_mails(),
+            "mails": self._count_mails(),
         }
         self._screen.show(counts)
         return counts
+
+    def _count_open(self) -> int:
+        return int(self._read("SELECT count(*) FROM jobs WHERE state NOT IN ('completed', 'dead', 'cancelled')")[0][0])
+
+    def _count_mails(self) -> int:
+        """Message-IDs in the mail server's log."""
+        lines = (self.folder / MAILS).read_text().splitlines()
+        return len({known["message_id"] for line in lines if (known := json.loads(line))["answer"] == 250})
 
     def _has_table(self, name: str) -> bool:
         return bool(self._read("SELECT 1 FROM sqlite_schema WHERE name = ?", name))
@@ -196,15 +201,31 @@ def _penstock(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "penstock.console", *arguments]
 
 
-def _stop(process: subprocess.Popen[bytes] | None) -> None:
-    """SIGTERM, and SIGKILL for whoever does not listen."""
+def _stop(process: subprocess.Popen[bytes] | None, *, in_peace: bool) -> None:
+    """SIGTERM, and SIGKILL for whoever does not listen; SIGKILL at once where somebody waits for us to be gone."""
     if process is None:
         return
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS_MAX)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    if in_peace:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS_MAX)
+    _kill_group(process)
     if process.stdout is not None:
         process.stdout.close()
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL for the process and its children; returns once they are gone, so that they write no more files."""
+    ends_at = time.monotonic() + KILL_SECONDS_MAX
+    with suppress(ProcessLookupError):
+        while time.monotonic() < ends_at:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.poll()
+            time.sleep(0.01)
+    process.wait()
+
+
+def _leash() -> list[str]:
+    """The words before a command that let the kernel end it with us, also when we are killed; none without setpriv."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM"] if setpriv else []
