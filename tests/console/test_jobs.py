@@ -115,6 +115,23 @@ def test_a_payload_is_hidden_until_it_is_asked_for_and_the_audit_knows_who_did(
     ]
 
 
+def test_no_line_ends_in_spaces(penstock: Command, session: Session) -> None:
+    """What is not seen on a terminal is searched, compared and pasted."""
+    jobs = [put(session, type="demo.a"), put(session, type="demo.longer")]
+    lines = (penstock("jobs", "list").out + penstock("jobs", "show", jobs[0]).out).splitlines()
+    assert [line for line in lines if line != line.rstrip()] == []
+
+
+def test_a_result_is_hidden_like_the_payload(penstock: Command, session: Session) -> None:
+    """What a handler leaves behind may hold what was in its payload."""
+    job_id = put(session, state="completed", result=b'{"card":"4111-1111"}')
+    assert "result    20 bytes, hidden (--payload shows it)" in penstock("jobs", "show", job_id).out
+    document = penstock("jobs", "show", job_id, "--json").document
+    assert (document["result_bytes"], "result" in document) == (20, False)
+    assert "4111" in penstock("jobs", "show", job_id, "--payload").out
+    assert penstock("jobs", "show", job_id, "--payload", "--json").document["result"] == {"card": "4111-1111"}
+
+
 def test_a_duplicate_answers_for_the_job_it_duplicates(penstock: Command, session: Session) -> None:
     """Showing, hurrying and cancelling by its id."""
     job_id, alias = put(session, state="scheduled", due_at=FUTURE), new_job_id()

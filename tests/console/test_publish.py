@@ -127,4 +127,4 @@ def test_a_type_without_a_queue_is_a_problem_with_its_remedy(penstock: Command, 
     """RabbitMQ returned it: the exit code is 1."""
     answer = penstock("publish", "demo.add", "{}")
     assert answer.code == 1
-    assert "`penstock rebuild`" in answer.error
+    assert "`penstock rebuild --jobs MODULE`" in answer.error

@@ -9,6 +9,7 @@ from tests.workers import jobs
 from tests.workers.site import Site
 
 from penstock.ledger.jobs import cancel_job
+from penstock.producers import KeyConflict
 from penstock.schemas import Job
 from penstock.schemas.identifiers import new_job_id
 
@@ -213,7 +214,10 @@ def test_a_key_is_free_again_after_its_time_and_its_job(site: Site) -> None:
 
 
 def _ran_anew(site: Site, first: str) -> dict[str, Any] | None:
-    job_id = site.publish(jobs.Unique(name="second"), key="unique").job_id
+    try:
+        job_id = site.publish(jobs.Unique(name="second"), key="unique").job_id
+    except KeyConflict:  # known at once where there is no broker
+        return None
     row = until(lambda: site.job(job_id), what="the ledger to have seen it")
     if row["reason"] == "key_conflict" or row["id"] == first:
         return None

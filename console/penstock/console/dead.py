@@ -10,7 +10,7 @@ from penstock.console.options import Actor, JobId, Json, Limit, Payload, Yes
 
 app = typer.Typer(name="dead", help="Find dead letters, replay or discard them.", no_args_is_help=True)
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="These dead letters.", show_default=False)]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="These dead letters.", show_default=False)]
 Type = Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Those of this type.")]
 Fingerprint = Annotated[
     str | None, typer.Option("--fingerprint", metavar="TEXT", help="Those that failed in the same way.")

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from penstock.console.exits import Code, Failure, bad_input, problem, unreachable
 from penstock.console.settings import ConsoleSettings
 from penstock.ledger.database import LedgerConfigurationError, LedgerUnavailable, is_disconnect, sqlstate
-from penstock.producers.client import InvalidJob, PublishError, PublishRefused, Unroutable
+from penstock.producers.client import InvalidJob, KeyConflict, PublishError, PublishRefused, Unroutable
 from penstock.producers.client.endpoint import Endpoint, describe
 from penstock.schemas import ContractError, PayloadError, UnreadableMessage
 from penstock.workers.errors import WorkerConfigurationError
@@ -40,7 +40,7 @@ def explain(error: Exception) -> Failure:  # noqa: C901 - one case after another
         return unreachable(str(error))
     if isinstance(error, DBAPIError):
         return _explain_database(error)
-    if isinstance(error, Unroutable | PublishRefused):
+    if isinstance(error, KeyConflict | Unroutable | PublishRefused):
         return problem(str(error))
     if isinstance(error, PublishError):
         return unreachable(str(error))

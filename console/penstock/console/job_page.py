@@ -49,12 +49,14 @@ def page_of(text: str, *, with_payload: bool, actor: str | None) -> JobPage:
         "alias": job["alias"],
         "why": why(job, now=now, workers=len(processes), broker=broker),
         "payload_bytes": len(job["payload"]),
+        "result_bytes": len(job["result"] or b""),
         "history": [{name: row[name] for name in HISTORY_FIELDS} for row in job["history"]],
         "effects": [{name: row[name] for name in EFFECT_FIELDS} for row in job["effects"]],
     }
     payload = bytes(job["payload"]) if with_payload else None
     if payload is not None:
         document["payload"] = _readable(payload)
+        document["result"] = None if job["result"] is None else _readable(bytes(job["result"]))
     process = (
         next((it for it in processes if it.id == job["process_id"]), None) if job["state"] == "executing" else None
     )
@@ -104,15 +106,16 @@ def _print_facts(page: JobPage) -> None:
             ("ended", moment(job["finished_at"], now)),
             ("error", job["error"] or ""),
             ("fingerprint", job["fingerprint"] or ""),
-            ("payload", _payload_text(page)),
+            ("payload", _text(page.job["payload"], page)),
+            ("result", _text(page.job["result"], page) if page.job["result"] is not None else ""),
         ]
     )
 
 
-def _payload_text(page: JobPage) -> str:
+def _text(body: bytes, page: JobPage) -> str:
     if page.payload is None:
-        return f"{len(page.job['payload'])} bytes, hidden (--payload shows it)"
-    return json.dumps(_readable(page.payload), ensure_ascii=False, indent=2)
+        return f"{len(body)} bytes, hidden (--payload shows it)"
+    return json.dumps(_readable(bytes(body)), ensure_ascii=False, indent=2)
 
 
 def _readable(body: bytes) -> Any:

@@ -15,5 +15,5 @@ Modules = Annotated[
 ]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most so many.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Payload = Annotated[bool, typer.Option("--payload", help="Show the payload too; the audit notes who asked.")]
+Payload = Annotated[bool, typer.Option("--payload", help="Show payload and result too; the audit notes who asked.")]
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, or that of a duplicate.")]

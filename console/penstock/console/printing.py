@@ -45,7 +45,7 @@ def print_table(
         table.add_column(column, no_wrap=column in keep, overflow="fold", width=width)
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
-    console().print(table)
+    _print(table)
 
 
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:
@@ -56,7 +56,7 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     for name, value in facts:
         if value:
             table.add_row(name, _cell(value))
-    console().print(table)
+    _print(table)
 
 
 def print_line(text: str) -> None:
@@ -118,6 +118,15 @@ def briefly(time: datetime | None, now: datetime) -> str:
 def moment(time: datetime | None, now: datetime) -> str:
     """The time to the second, in UTC, and how far away it is."""
     return "" if time is None else f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC ({ago(time, now)})"
+
+
+def _print(table: Table) -> None:
+    """Without the spaces that fill its lines up, which are in the way where the output is not seen but worked on."""
+    out = console()
+    with out.capture() as lines:
+        out.print(table)
+    for line in lines.get().splitlines():
+        sys.stdout.write(line.rstrip() + "\n")
 
 
 def _cell(value: str) -> Text:

@@ -1,17 +1,27 @@
 """Publishing straight into the ledger, where there is no broker in front of it: embedded, tests, small hosts."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
-from penstock.ledger.admission import Offer, admit
+from penstock.ledger.admission import Admission, Admitted, Offer, admit
 from penstock.ledger.database import Ledger
 from penstock.ledger.state import State
-from penstock.producers.client import Publish, Publishable, Receipt
+from penstock.producers.client import (
+    InvalidJob,
+    KeyConflict,
+    Publish,
+    Publishable,
+    PublishError,
+    PublishFailure,
+    PublishManyError,
+    Receipt,
+)
 from penstock.producers.client.publish import as_publish
 from penstock.schemas import Contract, Job, Message
 
 BATCH_JOBS_MAX = 500
+BATCH_BYTES_MAX = 4 * 1024 * 1024
 
 
 class LedgerProducer:
@@ -37,28 +47,38 @@ class LedgerProducer:
         correlation_id: str | None = None,
         traceparent: str | None = None,
     ) -> Receipt:
-        """Accept one job, durably; a duplicate gets the first one's id in its receipt."""
+        """Accept one job, durably; a duplicate gets the first one's id in its receipt. Raises `PublishError`."""
         publish = Publish(job, key, due_at, delay, job_id, tenant, correlation_id, traceparent)
-        [receipt] = self.publish_many([publish])
-        return receipt
+        [answer] = self._accept([_offer(publish.to_message(app_id=self._app_id), job.contract())])
+        if isinstance(answer, PublishError):
+            raise answer
+        return answer
 
     def publish_many(self, jobs: Iterable[Publishable]) -> list[Receipt]:
-        """Accept jobs, `(job, key)` pairs or `Publish` items in transactions of 500; receipts in the same order."""
-        receipts: list[Receipt] = []
-        offers: list[Offer] = []
-        for item in jobs:
-            publish = as_publish(item)
-            message = publish.to_message(app_id=self._app_id)
-            offers.append(_offer(message, publish.job.contract()))
-            if len(offers) == BATCH_JOBS_MAX:
-                receipts += self._accept(offers)
-                offers = []
-        return receipts + self._accept(offers)
+        """Accept jobs, `(job, key)` pairs or `Publish` items, in transactions; receipts in the same order.
+
+        Raises `PublishManyError` when some have no receipt: it names them and has the receipts of the others.
+        """
+        accepting = _Accepting(self._accept)
+        fault: Exception | None = None
+        iterator = iter(jobs)
+        while fault is None:
+            try:
+                publish = as_publish(next(iterator))
+            except StopIteration:
+                break
+            except Exception as error:  # the iterable's: what it has yielded before is still seen through
+                fault = error
+            else:
+                accepting.add(publish, app_id=self._app_id)
+        return accepting.result(fault)
 
     def publish_message(self, message: Message, *, queue: str) -> Receipt:
-        """Accept a message as it is, for a queue; what Dramatiq actors send comes this way."""
-        [receipt] = self._accept([Offer(message, queue, _state(message))])
-        return receipt
+        """Accept a message as it is, for a queue; what Dramatiq actors send comes this way. Raises `PublishError`."""
+        [answer] = self._accept([Offer(message, queue, _state(message))])
+        if isinstance(answer, PublishError):
+            raise answer
+        return answer
 
     def close(self) -> None:
         """Nothing is held open between calls."""
@@ -69,21 +89,78 @@ class LedgerProducer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _accept(self, offers: list[Offer]) -> list[Receipt]:
-        if not offers:
-            return []
+    def _accept(self, offers: list[Offer]) -> list[Receipt | PublishError]:
+        """One transaction; an answer for each, in their order."""
         with self._ledger.session() as session:
             admission = admit(session, offers)
         now = datetime.now(UTC)
-        return [
-            Receipt(
-                admission.first.get(offer.message.id, offer.message.id),
-                offer.message.key or offer.message.id,
-                "ledger",
-                now,
-            )
-            for offer in offers
-        ]
+        return [_answer(offer.message, admission, now) for offer in offers]
+
+
+class _Accepting:
+    """Gathers jobs into transactions, and what became of them."""
+
+    def __init__(self, accept: Callable[[list[Offer]], list[Receipt | PublishError]]) -> None:
+        self.receipts: list[Receipt] = []
+        self.failures: list[PublishFailure] = []
+        self._accept = accept
+        self._taken = 0
+        self._waiting: list[tuple[int, Publish]] = []
+        self._offers: list[Offer] = []
+        self._bytes = 0
+
+    def add(self, publish: Publish, *, app_id: str | None) -> None:
+        position, self._taken = self._taken, self._taken + 1
+        try:
+            message = publish.to_message(app_id=app_id)
+        except InvalidJob as error:
+            self.failures.append(PublishFailure(position, publish, error))
+            return
+        self._waiting.append((position, publish))
+        self._offers.append(_offer(message, publish.job.contract()))
+        self._bytes += len(message.body)
+        if len(self._offers) >= BATCH_JOBS_MAX or self._bytes >= BATCH_BYTES_MAX:
+            self._flush()
+
+    def result(self, fault: Exception | None) -> list[Receipt]:
+        """The receipts; raises `PublishManyError`, from the fault of the iterable if there was one."""
+        self._flush()
+        if self.failures or fault is not None:
+            raise self._error() from fault
+        return self.receipts
+
+    def _flush(self) -> None:
+        if not self._offers:
+            return
+        try:
+            answers = self._accept(self._offers)
+        except Exception as error:
+            if not self.receipts and not self.failures:
+                raise
+            # It may have accepted these all the same; under the same ids another try does no harm.
+            unanswered = PublishError("the ledger gave no answer: publish it again", outcome_unknown=True)
+            self.failures += [PublishFailure(position, publish, unanswered) for position, publish in self._waiting]
+            raise self._error() from error
+        for (position, publish), answer in zip(self._waiting, answers, strict=True):
+            if isinstance(answer, PublishError):
+                self.failures.append(PublishFailure(position, publish, answer))
+            else:
+                self.receipts.append(answer)
+        self._waiting, self._offers, self._bytes = [], [], 0
+
+    def _error(self) -> PublishManyError:
+        failures = sorted(self.failures, key=lambda failure: failure.position)
+        return PublishManyError(receipts=self.receipts, failures=failures, taken=self._taken)
+
+
+def _answer(message: Message, admission: Admission, now: datetime) -> Receipt | PublishError:
+    outcome = admission.outcomes[message.id]
+    if outcome is Admitted.CONFLICT:
+        text = f"the key of this {message.type} belongs to another job with another payload; it never runs"
+        return KeyConflict(f"{text}: publish it under another key", job_id=message.id)
+    if outcome is Admitted.MISMATCH:
+        return InvalidJob("this id is known under another type or key: publish it under a new one", job_id=message.id)
+    return Receipt(admission.first.get(message.id, message.id), message.key or message.id, "ledger", now)
 
 
 def _offer(message: Message, contract: Contract) -> Offer:

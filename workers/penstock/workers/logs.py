@@ -21,7 +21,9 @@ def configure(level: str = "INFO", *, as_json: bool | None = None) -> None:
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.TimeStamper(fmt="iso")
+            if as_json
+            else structlog.processors.TimeStamper("%H:%M:%S", utc=False),
             structlog.processors.StackInfoRenderer(),
             *([structlog.processors.format_exc_info] if as_json else []),
             renderer,

@@ -21,6 +21,13 @@ class InvalidJob(PublishError, ValueError):
     """The job breaks the wire format (too large, too deep, a naive `due_at`, …); nothing was sent."""
 
 
+class KeyConflict(PublishError):
+    """The key belongs to another job with another payload. This one is recorded as dead, to be seen, and never runs.
+
+    Only the ledger knows it at once; behind RabbitMQ it is found out by the worker that gets the job.
+    """
+
+
 class ProducerClosed(PublishError):
     """The producer was closed before this job was sent."""
 

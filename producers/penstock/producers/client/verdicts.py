@@ -57,7 +57,8 @@ def unavailable(entry: Outgoing, endpoint: Endpoint, trouble: str) -> PublishErr
 def unroutable(entry: Outgoing) -> PublishError:
     """Returned, because no binding matched."""
     job_type = entry.message.type
-    text = f"no queue is bound for type {job_type}: start a worker that handles it, or run `penstock rebuild`"
+    remedy = "start a worker that handles it, or run `penstock rebuild --jobs MODULE`"
+    text = f"no queue is bound for type {job_type}: {remedy}"
     return Unroutable(text, job_type=job_type, job_id=entry.message.id)
 
 
