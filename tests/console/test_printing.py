@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from penstock.console.printing import ago, brief_span, one_line, plain, span
+from penstock.console.printing import one_line, plain
+from penstock.ledger.durations import ago, brief_span, span
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

@@ -8,11 +8,12 @@ import typer
 from penstock.console.dead_lists import is_in
 from penstock.console.exits import Code, bad_input, problem
 from penstock.console.opening import job_id_of, opened_ledger, time_of
-from penstock.console.printing import ago, print_json, print_line
+from penstock.console.printing import print_json, print_line
 from penstock.console.settings import actor_of
 from penstock.ledger.audit import list_audit
 from penstock.ledger.database import Session
 from penstock.ledger.dead_letters import Selection, discard_dead, group_dead, replay_dead
+from penstock.ledger.durations import ago
 from penstock.ledger.jobs import show_job
 
 AUDIT_ROWS_MAX = 1000

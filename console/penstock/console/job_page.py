@@ -11,10 +11,10 @@ from penstock.console.job_tables import as_document, state_text
 from penstock.console.opening import job_id_of, opened_ledger, time_of
 from penstock.console.printing import briefly, moment, print_facts, print_line, print_table
 from penstock.console.settings import ConsoleSettings, actor_of
-from penstock.console.waiting import why
 from penstock.ledger.audit import record
 from penstock.ledger.jobs import show_job
 from penstock.ledger.processes import Process, list_processes
+from penstock.ledger.waiting import why
 
 HISTORY_FIELDS = ("attempt", "kind", "error_class", "message", "traceback", "fingerprint", "process_id", "created_at")
 EFFECT_FIELDS = ("step", "key", "state", "intended_at", "done_at")

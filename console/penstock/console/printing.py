@@ -4,13 +4,15 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from penstock.ledger.durations import ago, brief_span
 
 # For pipes and files, where there is no terminal to ask.
 WIDTH_ELSEWHERE = 120
@@ -26,7 +28,6 @@ _STYLES = {
     "skipped": "dim",
 }
 _PASSWORD = re.compile(r"(\w+://[^\s:/@]*):\S*@")
-_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def console() -> Console:
@@ -82,32 +83,6 @@ def plain(text: object) -> str:
 def one_line(text: str) -> str:
     """One line without control characters, and without the password of any URL in it."""
     return plain(_PASSWORD.sub(r"\1:***@", " ".join(text.split())))
-
-
-def span(seconds: float) -> str:
-    """A length of time at a glance: `40 s`, `3 min`, `1 h 59 min`, `5 d 2 h`."""
-    whole = int(seconds)
-    place = next((place for place, (size, _) in enumerate(_UNITS) if whole >= size), len(_UNITS) - 1)
-    size, unit = _UNITS[place]
-    text = f"{whole // size} {unit}"
-    if unit in ("d", "h"):
-        smaller, its_unit = _UNITS[place + 1]
-        text += f" {rest} {its_unit}" if (rest := whole % size // smaller) else ""
-    return text
-
-
-def brief_span(seconds: float) -> str:
-    """The same in one unit, for a column: `2 h` for `1 h 59 min`."""
-    size, unit = next(((size, unit) for size, unit in _UNITS if seconds >= size), _UNITS[-1])
-    return f"{round(seconds / size)} {unit}"
-
-
-def ago(time: datetime | None, now: datetime, *, told: Callable[[float], str] = span) -> str:
-    """When that was, or will be, seen from now."""
-    if time is None:
-        return ""
-    seconds = (now - time).total_seconds()
-    return f"{told(seconds)} ago" if seconds >= 0 else f"in {told(-seconds)}"
 
 
 def briefly(time: datetime | None, now: datetime) -> str:

@@ -8,9 +8,9 @@ from sqlalchemy.exc import DBAPIError
 from penstock.console.doctor import postgres
 from penstock.console.doctor.finding import Finding, ok, problem, warning
 from penstock.console.opening import is_missing_file, time_of
-from penstock.console.printing import span
 from penstock.console.rebuilding import waiting_bindings
 from penstock.ledger.database import Ledger, LedgerConfigurationError, LedgerUnavailable, Session
+from penstock.ledger.durations import span
 from penstock.ledger.jobs import oldest_due_seconds
 from penstock.ledger.migrations import SchemaOutdated, check_schema
 from penstock.ledger.processes import list_processes

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from penstock.console.waiting import why
+from penstock.ledger.waiting import why
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

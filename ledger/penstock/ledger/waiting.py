@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from penstock.console.printing import ago, span
+from penstock.ledger.durations import ago, span
 
 DISPATCH_SECONDS = 10.0
 UNKNOWN = ("unknown_type", "unknown_version")
