@@ -49,6 +49,40 @@ def test_jobs_are_listed_the_newest_first_and_page_by_page(session: Session) -> 
     assert pages == [done, *reversed(ids)]
 
 
+def test_whoever_asks_sees_only_their_tenant_and_the_types_that_they_may_see(session: Session) -> None:
+    """`*` stands for anything, `_` for itself, and upper case is not lower case."""
+    types = ["orders.ship", "orders.bill", "orders_.ship", "Orders.ship", "mails.ship"]
+    ids = {name: put(session, type=name, tenant="acme") for name in types}
+    put(session, type="orders.ship", tenant="other")
+
+    def seen(*globs: str) -> set[str]:
+        return {job["id"] for job in jobs.list_jobs(session, tenant="acme", type_globs=globs)}
+
+    assert seen("orders.*") == {ids["orders.ship"], ids["orders.bill"]}
+    assert seen("orders_.*", "mails.ship") == {ids["orders_.ship"], ids["mails.ship"]}
+    assert seen("*") == set(ids.values())
+    assert seen() == set()
+
+
+def test_how_far_jobs_are_is_one_question_for_many(session: Session) -> None:
+    """What the ledger does not know is left out."""
+    waits, done, unknown = put(session), put(session, state="completed", attempts=1), a_message().id
+    found = jobs.standings(session, [waits, done, unknown, done])
+    assert {job_id: (it.state, it.attempts) for job_id, it in found.items()} == {
+        waits: ("available", 0),
+        done: ("completed", 1),
+    }
+    assert jobs.standings(session, []) == {}
+
+
+def test_the_holder_of_a_key_is_found_with_its_payload(session: Session) -> None:
+    """So that a conflict can be explained."""
+    first = waiting_offer(b'{"n":7}', key="k")
+    admit(session, [first])
+    assert jobs.key_holder(session, type="demo.job", key="k") == (first.message.id, b'{"n":7}')
+    assert jobs.key_holder(session, type="demo.job", key="other") is None
+
+
 def test_a_job_that_was_never_seen_is_not_shown(session: Session) -> None:
     """Neither by its id nor as an alias."""
     assert jobs.show_job(session, a_message().id) is None

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from penstock.schemas import Job, Message, UnreadableMessage
 from penstock.schemas.contract import VERSION_MAX
 from penstock.schemas.identifiers import job_id_time, new_job_id, parse_job_id
-from penstock.schemas.message import BODY_BYTES_MAX, BODY_DEPTH_MAX, check_body, read_message
+from penstock.schemas.message import BODY_BYTES_MAX, BODY_DEPTH_MAX, check_body, check_depth, read_message
 
 
 class Ship(Job, type="orders.ship", version=3):
@@ -205,6 +205,23 @@ def test_a_payload_that_no_reader_would_accept_is_refused_by_the_client() -> Non
     for data in ("x" * BODY_BYTES_MAX, nested):
         with pytest.raises(UnreadableMessage, match="body"):
             Message.of(Blob(data=data))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":"' + b"[{" * 500 + b'"}',
+        b'{"a":"\\\\\\"' + b"[" * 500 + b'"}',
+        b"[[]]" * 500,
+        b'"\\' + b"[" * 500,
+        b'"' + b'\\"' * 250_000,
+    ],
+)
+def test_brackets_in_strings_are_not_nesting(body: bytes) -> None:
+    """Neither behind an escaped quote nor in a string that never ends, and nothing takes long."""
+    started = time.monotonic()
+    check_depth(body, levels_max=2)
+    assert time.monotonic() - started < 1.0
 
 
 def test_ten_thousand_random_bodies_are_read_or_refused() -> None:

@@ -1,14 +1,16 @@
 """Jobs as people see them: list, show, cancel, hurry, count. Follows `transitions.cancel` and `transitions.hurry`."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy import func as sql
-from sqlalchemy import select
 
 from penstock.ledger.audit import record
 from penstock.ledger.database import Session, Statement, retry_serialization
-from penstock.ledger.dialects import Dialect
-from penstock.ledger.tables import aliases, attempts, effects, jobs
+from penstock.ledger.dialects import Columns, Dialect
+from penstock.ledger.tables import aliases, attempts, dedup_keys, effects, jobs
 
 # What may be shown of a job in a list.
 SUMMARY = [column for column in jobs.c if column.name not in ("payload", "result", "traceparent", "token")]
@@ -21,14 +23,22 @@ def list_jobs(
     type: str | None = None,  # noqa: A002 - the field's word
     queue: str | None = None,
     fingerprint: str | None = None,
+    tenant: str | None = None,
+    type_globs: Sequence[str] | None = None,
     before: str | None = None,
     limit: int = 100,
 ) -> list[dict[str, Any]]:
-    """The newest first, without payloads; `before` is the id to go on from."""
+    """The newest first, without payloads; `before` is the id to go on from.
+
+    `type_globs` are names in which `*` stands for anything: what whoever asks may see.
+    """
     query = select(*SUMMARY).order_by(jobs.c.id.desc()).limit(limit)
-    for column, value in (("state", state), ("type", type), ("queue", queue), ("fingerprint", fingerprint)):
+    exact = {"state": state, "type": type, "queue": queue, "fingerprint": fingerprint, "tenant": tenant}
+    for column, value in exact.items():
         if value is not None:
             query = query.where(jobs.c[column] == value)
+    if type_globs is not None:
+        query = query.where(or_(False, *(_matches(session, glob) for glob in type_globs)))
     if before is not None:
         query = query.where(jobs.c.id < before)
     return [dict(row) for row in session.connection.execute(query).mappings()]
@@ -53,6 +63,33 @@ def show_job(session: Session, job_id: str) -> dict[str, Any] | None:
         "history": [dict(row) for row in session.connection.execute(history).mappings()],
         "effects": [dict(row) for row in session.connection.execute(steps).mappings()],
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a job is, at a glance."""
+
+    id: str
+    state: str
+    reason: str | None
+    attempts: int
+
+
+def standings(session: Session, ids: Sequence[str]) -> dict[str, Standing]:
+    """How far these jobs are; those that the ledger does not know are left out. Aliases are not looked up."""
+    rows = session.run(_STANDINGS, [(job_id,) for job_id in sorted(set(ids))]) if ids else ()
+    return {row.id: Standing(row.id, row.state, row.reason, row.attempts) for row in rows}
+
+
+def key_holder(session: Session, *, type: str, key: str) -> tuple[str, bytes] | None:  # noqa: A002 - the field's word
+    """The job that a dedup key belongs to, and its payload; None if there is none, or its row has been pruned."""
+    query = (
+        select(jobs.c.id, jobs.c.payload)
+        .join_from(dedup_keys, jobs, jobs.c.id == dedup_keys.c.job_id)
+        .where(dedup_keys.c.type == type, dedup_keys.c.key == key)
+    )
+    row = session.connection.execute(query).first()
+    return None if row is None else (row.id, bytes(row.payload))
 
 
 @retry_serialization
@@ -95,6 +132,13 @@ def cancel_requested(session: Session, claims: list[tuple[str, int]]) -> set[str
 def oldest_due_seconds(session: Session) -> float:
     """For how long the oldest due job has been waiting to be dispatched or claimed; 0 if none is."""
     return float(session.run(_OLDEST_DUE).scalar() or 0.0)
+
+
+def _matches(session: Session, glob: str) -> ColumnElement[bool]:
+    """Whether a type is meant by a glob; SQLite's LIKE would take upper case for lower."""
+    if session.dialect.name == "sqlite":
+        return jobs.c.type.op("GLOB", is_comparison=True)(glob)
+    return jobs.c.type.like(glob.replace("_", "\\_").replace("*", "%"), escape="\\")
 
 
 def _first_of(session: Session, job_id: str) -> str:
@@ -153,6 +197,18 @@ _HURRY = Statement(
     )
 )
 
+_ID: Columns = {"id": "uuid"}
+
+_STANDINGS = Statement(
+    lambda dialect: (
+        f"""
+        SELECT CAST(jobs.id AS text) AS id, jobs.state, jobs.reason, jobs.attempts
+        FROM jobs JOIN {dialect.rows("input", _ID)} ON jobs.id = input.id
+    """
+    ),
+    _ID,
+)
+
 _REQUESTED = Statement(
     lambda dialect: (
         f"""
@@ -160,5 +216,5 @@ _REQUESTED = Statement(
         WHERE jobs.cancel_requested_at IS NOT NULL AND jobs.state = 'executing'
     """
     ),
-    {"id": "uuid"},
+    _ID,
 )

@@ -3,6 +3,7 @@
 The table of properties and headers is in `docs/wire.md`.
 """
 
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,10 @@ KEY_LENGTH_MAX = 255
 TEXT_LENGTH_MAX = 255
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+# One that never ends reaches to the end, so that nothing is looked at twice.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+_STEP = {0x7B: 1, 0x5B: 1, 0x7D: -1, 0x5D: -1}
+_NO_BRACKETS = bytes(set(range(256)) - set(_STEP))
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: one is made for each delivery, and frozen costs three times as much
@@ -148,8 +153,7 @@ def check_body(body: bytes) -> None:
     """Raises `UnreadableMessage` unless `body` is one JSON object within the limits of size and depth."""
     if len(body) > BODY_BYTES_MAX:
         raise UnreadableMessage("body", f"has {len(body)} bytes; at most {BODY_BYTES_MAX} are allowed")
-    if body.count(b"{") + body.count(b"[") > BODY_DEPTH_MAX and _depth(body) > BODY_DEPTH_MAX:
-        raise UnreadableMessage("body", f"is nested deeper than {BODY_DEPTH_MAX} levels")
+    check_depth(body, levels_max=BODY_DEPTH_MAX)
     try:
         parsed = pydantic_core.from_json(body, allow_inf_nan=False, cache_strings=False)
     except ValueError:
@@ -158,26 +162,16 @@ def check_body(body: bytes) -> None:
         raise UnreadableMessage("body", "must be a JSON object")
 
 
+def check_depth(body: bytes, *, levels_max: int) -> None:
+    """Raises `UnreadableMessage` if `body` is nested deeper; whether it is JSON at all is not looked at."""
+    if body.count(b"{") + body.count(b"[") > levels_max and _depth(body) > levels_max:
+        raise UnreadableMessage("body", f"is nested deeper than {levels_max} levels")
+
+
 def _depth(body: bytes) -> int:
     """The deepest nesting of brackets outside strings."""
-    deepest = depth = 0
-    in_string = escaped = False
-    for byte in body:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                in_string = False
-        elif byte == 0x22:
-            in_string = True
-        elif byte in b"{[":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"}]":
-            depth -= 1
-    return deepest
+    brackets = _STRING.sub(b"", body).translate(None, _NO_BRACKETS)
+    return max(itertools.accumulate(map(_STEP.__getitem__, brackets)), default=0)
 
 
 def _type_name(name: str | None) -> str:
