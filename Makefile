@@ -8,11 +8,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --constraint
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check fix bench clean
+.PHONY: help demo test check fix bench-quick clean
 MAKEFLAGS += --no-print-directory
 
 help: ## list the commands
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: .venv/installed ## run the whole story on this machine
 	@$(BIN)/python examples/demo.py
@@ -36,8 +36,8 @@ fix: .venv/installed-dev ## repair what ruff can repair
 	@$(BIN)/ruff check --quiet --fix .
 	@$(BIN)/ruff format --quiet .
 
-bench: .venv/installed ## measure how fast a queue is drained
-	@$(BIN)/python -m benchmarks.drain
+bench-quick: .venv/installed ## measure Penstock against plain Dramatiq, in under 90 s
+	@$(BIN)/python -m benchmarks.quick
 
 clean: ## delete .venv and the caches
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

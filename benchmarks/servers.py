@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
+from benchmarks.processes import listener
 from tests.conftest import virtual_hosts_on
 from tests.servers.databases import Databases
 from tests.servers.discovery import POSTGRES, RABBITMQ, find
@@ -18,10 +20,12 @@ if TYPE_CHECKING:
 
 
 class Servers(NamedTuple):
-    """Where to measure."""
+    """Where to measure. The pids are those of the servers' processes, None if they run on another machine."""
 
     databases: Databases
     hosts: VirtualHosts | OnlyTheOneGiven
+    database_pid: int | None
+    broker_pid: int | None
 
     def ledger(self) -> str:
         """A migrated, empty Postgres ledger."""
@@ -38,9 +42,15 @@ def servers() -> Iterator[Servers]:
     postgres, rabbitmq = find(POSTGRES), find(RABBITMQ)
     databases, hosts = Databases(url=postgres.url), virtual_hosts_on(rabbitmq)
     try:
-        yield Servers(databases, hosts)
+        yield Servers(databases, hosts, _pid(postgres.url), _pid(rabbitmq.url))
     finally:
         hosts.close()
         databases.close()
         postgres.close()
         rabbitmq.close()
+
+
+def _pid(url: str) -> int | None:
+    address = urlsplit(url)
+    is_here = address.hostname in ("127.0.0.1", "localhost", "::1")
+    return listener(address.port) if is_here and address.port else None

@@ -1,0 +1,33 @@
+"""Penstock against plain Dramatiq in under 90 seconds, one line for each ratio; `make bench-quick` runs it.
+
+Each measurement also runs alone, with more rounds: `python -m benchmarks.drain --rounds 5`.
+"""
+
+from __future__ import annotations
+
+import time
+
+from benchmarks import dispatching, drain, latency, pauses, publishing, transactional
+from benchmarks.rounds import Measurement, run
+from benchmarks.servers import servers
+
+# What varies little from round to round is measured less often.
+ROUNDS: dict[Measurement, int] = {
+    drain.MEASUREMENT: 3,
+    publishing.MEASUREMENT: 3,
+    transactional.MEASUREMENT: 2,
+    dispatching.MEASUREMENT: 3,
+    pauses.MEASUREMENT: 1,
+    latency.MEASUREMENT: 1,
+}
+
+
+def main() -> None:
+    started = time.monotonic()
+    with servers() as where:
+        run(where, ROUNDS)
+    print(f"{time.monotonic() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
