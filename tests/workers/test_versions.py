@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from tests.one_worker import OneWorker
 
+from penstock.producers import KeyConflict
 from penstock.producers.ledger_producer import LedgerProducer
 from penstock.schemas import ContractError, Job, Message, Payload, upcaster
 from penstock.workers import Context, PenstockBroker, Registry, handler
@@ -86,8 +87,9 @@ def test_a_renamed_type_shares_its_keys_with_the_release_that_has_the_old_name(l
     with OneWorker(ledger_url, [greet]) as worker:
         for key, (first, second) in {"a": (old, new), "b": (new, old)}.items():
             assert worker.publish(second, key=key) == worker.publish(first, key=key)
-        conflict = worker.publish(Greet(name="Bob", polite=False), key="a")
-        assert worker.show(conflict)["reason"] == "key_conflict"
+        with pytest.raises(KeyConflict) as refused:
+            worker.publish(Greet(name="Bob", polite=False), key="a")
+        assert worker.show(refused.value.job_id)["reason"] == "key_conflict"
         assert len(worker.run_all()) == 2
 
 
