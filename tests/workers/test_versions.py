@@ -89,7 +89,7 @@ def test_a_renamed_type_shares_its_keys_with_the_release_that_has_the_old_name(l
             assert worker.publish(second, key=key) == worker.publish(first, key=key)
         with pytest.raises(KeyConflict) as refused:
             worker.publish(Greet(name="Bob", polite=False), key="a")
-        assert worker.show(refused.value.job_id)["reason"] == "key_conflict"
+        assert worker.show(str(refused.value.job_id))["reason"] == "key_conflict"
         assert len(worker.run_all()) == 2
 
 
