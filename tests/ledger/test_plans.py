@@ -14,7 +14,7 @@ from tests.ledger.samples import PROCESS, TOKEN, accepted, an_offer, claimed, de
 from penstock.ledger import claims, dispatches, effects, jobs, processes, rescue, retention
 from penstock.ledger.admission import admit
 from penstock.ledger.completion import complete_within, hold_within, is_completed_under
-from penstock.ledger.database import Ledger, Session
+from penstock.ledger.database import Ledger, Session, Statement
 from penstock.ledger.dead_letters import Selection, replay_dead
 from penstock.ledger.settlement import Failure, Outcome, settle
 from penstock.ledger.state import Reason, State
@@ -183,6 +183,36 @@ def test_the_check_finds_a_statement_that_walks_over_a_table(postgres: Ledger) -
         ):
             found = [walks_in(plan) for _, plan in plans(session, statement, {"x": PROCESS})]
             assert [[table for table, _ in each] for each in found] == [[walk], [walk]]
+
+
+def test_what_looks_every_second_does_not_read_the_backlog(postgres: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty queues with one job each, and one with twenty thousand, of which the first ten are counted."""
+    monkeypatch.setattr(dispatches, "DUE_COUNT_MAX", 10)
+    with postgres.session() as session:
+        session.connection.exec_driver_sql(FILL)
+        session.connection.exec_driver_sql("UPDATE jobs SET queue = 'q' || token WHERE mod(token, 1000) = 7")
+        session.connection.exec_driver_sql(BACKLOG)
+        session.connection.exec_driver_sql("ANALYZE")
+        seen: dict[str, Any] = {}
+        with undone(session), recorded(session, seen):
+            found = {row.queue: row.jobs for row in session.run(Statement(dispatches._due_queues))}
+            dispatches.dispatched_queues(session)
+            jobs.oldest_due_seconds(session)
+        assert found["demo"] == 10
+        assert len(found) == 21
+        for query, parameters in seen.items():
+            assert rows_read(session, query, parameters) < 200, query
+
+
+def rows_read(session: Session, statement: str, parameters: Any) -> int:
+    """How many rows of `jobs` a statement takes in its hands, whether it uses them or not."""
+    explained = session.connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)
+    [(plan,)] = explained.all()
+    return sum(
+        (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+        for node in nodes(plan[0]["Plan"])
+        if node.get("Relation Name") == "jobs"
+    )
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from penstock.schemas import Message
 # A dispatched row that nobody claims is published again after this long, then after twice as long, and so on.
 REDISPATCH_SECONDS = 60
 REDISPATCH_DOUBLINGS_MAX = 6
+# How far due rows of a queue are counted: what looks every second must not read the whole backlog.
+DUE_COUNT_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,10 @@ def count_dispatched(session: Session, queue: str) -> int:
 
 
 def due_queues(session: Session) -> list[tuple[str, int, float]]:
-    """(queue, due rows not on their way, seconds since the oldest became due) of every queue that has some."""
+    """(queue, due rows not on their way, seconds since the oldest became due) of every queue that has some.
+
+    Of more than `DUE_COUNT_MAX` rows it says `DUE_COUNT_MAX`.
+    """
     return [(row.queue, row.jobs, float(row.age)) for row in session.run(_QUEUES)]
 
 
@@ -108,20 +113,47 @@ _MARK = Statement(
 )
 
 _ON_THEIR_WAY = f"{_WAITING} AND jobs.dispatched_at IS NOT NULL"
+_NOT_ON_THEIR_WAY = f"{_WAITING} AND jobs.dispatched_at IS NULL"
 
 _COUNT = Statement(lambda _: f"SELECT COUNT(*) FROM jobs WHERE queue = :queue AND {_ON_THEIR_WAY}")
 
-_QUEUES = Statement(
-    lambda dialect: (
-        f"""
-        SELECT queue, COUNT(*) AS jobs, MAX({dialect.seconds_since("due_at")}) AS age FROM jobs
-        WHERE {_WAITING} AND dispatched_at IS NULL AND due_at <= {dialect.now} AND NOT suspect
-        GROUP BY queue ORDER BY queue
-    """
-    )
-)
 
-_DISPATCHED_QUEUES = Statement(lambda _: f"SELECT DISTINCT queue FROM jobs WHERE {_ON_THEIR_WAY}")
+def queues_with(condition: str) -> str:
+    """A recursive CTE `queues(queue)`: the queues of rows under the condition of a partial index that begins with
+    `queue`. It goes from queue to queue through the index, however many rows each has."""
+    first = f"SELECT jobs.queue FROM jobs WHERE {condition} ORDER BY jobs.queue LIMIT 1"
+    following = (
+        f"SELECT jobs.queue FROM jobs WHERE {condition} AND jobs.queue > queues.queue ORDER BY jobs.queue LIMIT 1"
+    )
+    return f"""
+        WITH RECURSIVE queues(queue) AS (
+            SELECT ({first})
+            UNION ALL
+            SELECT ({following}) FROM queues WHERE queues.queue IS NOT NULL
+        )
+    """
+
+
+def _due_queues(dialect: Dialect) -> str:
+    due = f"{_NOT_ON_THEIR_WAY} AND jobs.due_at <= {dialect.now} AND NOT jobs.suspect"
+    of_queue = f"FROM jobs WHERE jobs.queue = queues.queue AND {due}"
+    return f"""
+        {queues_with(_NOT_ON_THEIR_WAY)}
+        SELECT queue, jobs, {dialect.seconds_since("oldest")} AS age FROM (
+            SELECT queues.queue,
+                (SELECT COUNT(*) FROM (SELECT 1 {of_queue} LIMIT {DUE_COUNT_MAX}) AS counted) AS jobs,
+                (SELECT jobs.due_at {of_queue} ORDER BY jobs.due_at LIMIT 1) AS oldest
+            FROM queues WHERE queues.queue IS NOT NULL
+        ) AS found
+        WHERE jobs > 0 ORDER BY queue
+    """
+
+
+_QUEUES = Statement(_due_queues)
+
+_DISPATCHED_QUEUES = Statement(
+    lambda _: f"{queues_with(_ON_THEIR_WAY)} SELECT queue FROM queues WHERE queue IS NOT NULL"
+)
 
 _SUSPECT_LOST = Statement(
     lambda dialect: (

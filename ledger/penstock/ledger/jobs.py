@@ -10,6 +10,7 @@ from sqlalchemy import func as sql
 from penstock.ledger.audit import record
 from penstock.ledger.database import Session, Statement, retry_serialization
 from penstock.ledger.dialects import Columns, Dialect
+from penstock.ledger.dispatches import queues_with
 from penstock.ledger.tables import aliases, attempts, dedup_keys, effects, jobs
 
 # What may be shown of a job in a list.
@@ -150,13 +151,18 @@ _WAITING = "state IN ('scheduled', 'available', 'retryable')"
 
 
 def _oldest_due(dialect: Dialect) -> str:
-    # One half for each partial index.
-    halves = [
-        f"SELECT MAX({dialect.seconds_since('due_at')}) AS seconds FROM jobs "
-        f"WHERE {_WAITING} AND dispatched_at {condition} AND due_at <= {dialect.now}"
-        for condition in ("IS NULL", "IS NOT NULL")
-    ]
-    return f"SELECT MAX(seconds) FROM ({' UNION ALL '.join(halves)}) AS halves"
+    # Of those that wait here the longest due of each queue; the others are as few as are on their way at a time.
+    here = f"{_WAITING} AND jobs.dispatched_at IS NULL"
+    oldest = f"SELECT jobs.due_at FROM jobs WHERE jobs.queue = queues.queue AND {here} ORDER BY jobs.due_at LIMIT 1"
+    return f"""
+        {queues_with(here)}
+        SELECT MAX({dialect.seconds_since("due_at")}) FROM (
+            SELECT ({oldest}) AS due_at FROM queues WHERE queues.queue IS NOT NULL
+            UNION ALL
+            SELECT jobs.due_at FROM jobs WHERE {_WAITING} AND jobs.dispatched_at IS NOT NULL
+        ) AS waiting
+        WHERE due_at <= {dialect.now}
+    """
 
 
 _OLDEST_DUE = Statement(_oldest_due)
