@@ -6,6 +6,7 @@ from tests.ledger.samples import OTHER_TOKEN, TOKEN, accepted, an_offer, change,
 from penstock.ledger import jobs
 from penstock.ledger.completion import Fenced
 from penstock.ledger.database import Session
+from penstock.ledger.dead_letters import Selection, replay_dead
 from penstock.ledger.effects import Effect, EffectState, intend, record_outcome
 
 
@@ -39,6 +40,20 @@ def test_an_effect_that_was_not_done_is_intended_again(session: Session) -> None
     assert _intend(session, job_id) == Effect("k1", EffectState.INTENDED)
     [step] = _shown(session, job_id)
     assert (step["state"], step["done_at"]) == ("intended", None)
+
+
+def test_a_replay_says_that_an_unknown_effect_may_be_done(session: Session) -> None:
+    """What is known stays known; a crash after the replay leaves an unknown outcome once more."""
+    job_id = claimed(session).id
+    for step in ("mail", "sms"):
+        intend(session, job_id=job_id, token=TOKEN, step=step, key="k1")
+    record_outcome(session, job_id=job_id, token=TOKEN, step="sms", state=EffectState.DONE)
+    change(session, job_id, state="dead", reason="outcome_unknown")
+    assert replay_dead(session, selection=Selection(ids=(job_id,)), actor="ada") == [job_id]
+    assert {step["step"]: step["state"] for step in _shown(session, job_id)} == {"mail": "replayed", "sms": "done"}
+    deliver(session, an_offer(id=job_id))
+    assert _intend(session, job_id) == Effect("k1", EffectState.REPLAYED)
+    assert _intend(session, job_id) == Effect("k1", EffectState.INTENDED)
 
 
 def test_steps_and_jobs_do_not_meet(session: Session) -> None:

@@ -202,17 +202,19 @@ def have_effect(job: Effect, ctx: Context) -> None:
 
 
 class ParkedEffect(Job, type="test.parked_effect", queue="test", max_attempts=4, retry=AT_ONCE):
-    """An effect that nobody may repeat."""
+    """An effect that nobody may repeat; cut off each time, or only `once`."""
 
     name: str
+    cut_off: str = "always"
 
 
 @handler(ParkedEffect, unknown="park")
 def have_parked_effect(job: ParkedEffect, ctx: Context) -> None:
     note("started", job=ctx.job_id, attempt=ctx.attempt)
-    with ctx.effect("send"):
-        note("effect", job=ctx.job_id)
-        raise ValueError("cut off")
+    with ctx.effect("send") as effect:
+        note("effect", job=ctx.job_id, repeated=effect.repeated)
+        if not effect.repeated or job.cut_off == "always":
+            raise ValueError("cut off")
 
 
 class AskedEffect(Job, type="test.asked_effect", queue="test", max_attempts=4, retry=AT_ONCE):

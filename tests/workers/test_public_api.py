@@ -8,6 +8,7 @@ from tests.waiting import until
 from tests.workers import jobs
 from tests.workers.site import Site
 
+from penstock.ledger.dead_letters import Selection, replay_dead
 from penstock.ledger.jobs import cancel_job
 from penstock.producers import KeyConflict
 from penstock.schemas import Job
@@ -131,6 +132,16 @@ def test_an_effect_of_unknown_outcome_is_parked_where_that_is_the_policy(site: S
     assert (row["state"], row["reason"]) == ("dead", "outcome_unknown")
     assert len(site.sink.events("effect", job=row["id"])) == 1
     assert len(site.sink.events("started", job=row["id"])) == 2
+
+
+def test_a_parked_effect_is_done_when_a_person_replays_its_job(site: Site) -> None:
+    """They have looked; without that the job would be parked again, for ever. It knows that it is a repetition."""
+    row = site.run(jobs.ParkedEffect(name="replayed", cut_off="once"))
+    assert (row["state"], row["reason"]) == ("dead", "outcome_unknown")
+    replay_dead(site.session, selection=Selection(ids=(row["id"],)), actor="ada")
+    row = site.await_end(row["id"])
+    assert (row["state"], row["reason"]) == ("completed", None)
+    assert [event["repeated"] for event in site.sink.events("effect", job=row["id"])] == [False, True]
 
 
 @pytest.mark.parametrize(

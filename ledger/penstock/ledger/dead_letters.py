@@ -11,6 +11,7 @@ from penstock.ledger.audit import record
 from penstock.ledger.clock import now
 from penstock.ledger.database import Session, Statement, retry_serialization
 from penstock.ledger.dialects import Columns
+from penstock.ledger.effects import replay_within
 from penstock.ledger.jobs import SUMMARY
 from penstock.ledger.tables import jobs
 
@@ -65,6 +66,7 @@ def replay_dead(session: Session, *, selection: Selection, actor: str, per_secon
     def put_back(batch: list[str], position: int) -> None:
         delays = [(position + index) / per_second if per_second else 0.0 for index in range(len(batch))]
         session.run(_PUT_BACK, list(zip(batch, delays, strict=True)))
+        replay_within(session, batch)
 
     return _in_batches(session, _replayable(selection), put_back, actor=actor, action="replay", what=str(selection))
 

@@ -3,17 +3,20 @@
 What lies between is not hidden: an intent without an outcome is `outcome unknown`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from penstock.ledger.completion import Fenced
 from penstock.ledger.database import Session, Statement
+from penstock.ledger.dialects import Columns
 
 
 class EffectState(StrEnum):
     INTENDED = "intended"
     DONE = "done"
     NOT_DONE = "not_done"  # the provider said no, or we know that nothing was sent
+    REPLAYED = "replayed"  # nobody knew; a person has looked, and wants it done under the same key
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +38,14 @@ def intend(session: Session, *, job_id: str, token: int, step: str, key: str) ->
             session.run(_INTEND, job_id=job_id, step=step, key=key)
             return Effect(key, None)
         before = Effect(known.key, EffectState(known.state), None if known.result is None else bytes(known.result))
-        if before.state is EffectState.NOT_DONE:
+        if before.state in (EffectState.NOT_DONE, EffectState.REPLAYED):
             session.run(_RECORD, job_id=job_id, step=step, state=EffectState.INTENDED, result=None)
     return before
+
+
+def replay_within(session: Session, job_ids: Sequence[str]) -> None:
+    """A person replays these jobs: what was left unknown may be done. Part of the caller's transaction."""
+    session.run(_REPLAY, [(job_id,) for job_id in job_ids])
 
 
 def record_outcome(
@@ -78,4 +86,16 @@ _RECORD = Statement(
         WHERE job_id = :job_id AND step = :step
     """
     )
+)
+
+_JOBS: Columns = {"job_id": "uuid"}
+
+_REPLAY = Statement(
+    lambda dialect: (
+        f"""
+        UPDATE effects SET state = 'replayed'
+        WHERE state = 'intended' AND job_id IN (SELECT input.job_id FROM {dialect.rows("input", _JOBS)})
+    """
+    ),
+    _JOBS,
 )

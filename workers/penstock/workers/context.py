@@ -238,9 +238,9 @@ class Context:
     def _resume(self, step: str, known: effects.Effect) -> EffectStep:
         if known.state is EffectState.DONE:
             return EffectStep(known.key, needed=False, repeated=True, result=known_result(known))
-        if known.state is not EffectState.INTENDED:
+        if known.state not in (EffectState.INTENDED, EffectState.REPLAYED):
             return EffectStep(known.key, needed=True, repeated=False)
-        if self._entry.unknown == "park":
+        if self._entry.unknown == "park" and known.state is EffectState.INTENDED:
             raise OutcomeUnknown(f"step {step!r}: an earlier attempt stopped between the effect and its record")
         if self._entry.ask is None:
             return EffectStep(known.key, needed=True, repeated=True)
