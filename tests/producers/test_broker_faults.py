@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from tests.producers.queues import AddRow, Queues
-from tests.producers.valve import Valve
+from tests.servers.proxy import Proxy
 from tests.servers.rabbitmq import PrivateRabbitMQ
 from tests.waiting import until
 
@@ -122,9 +122,9 @@ def _publish_one(load: "_Load") -> None:
 def test_a_connection_that_has_gone_silent_is_replaced(queues: Queues, monkeypatch: pytest.MonkeyPatch) -> None:
     """A firewall forgot it, or the channel hangs in the broker: the job is sent again over a new one."""
     monkeypatch.setattr(sender, "STALL_SECONDS", 0.3)
-    with Valve(queues.url) as valve, Producer(valve.url) as producer:
+    with Proxy(queues.url) as proxy, Producer(proxy.url) as producer:
         producer.publish(AddRow(n=1))
-        valve.silence()
+        proxy.silence()
 
         receipt = producer.publish(AddRow(n=2), timeout_seconds=20)
 

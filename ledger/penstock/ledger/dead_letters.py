@@ -12,6 +12,7 @@ from penstock.ledger.clock import now
 from penstock.ledger.database import Session, Statement, retry_serialization
 from penstock.ledger.dialects import Columns
 from penstock.ledger.effects import replay_within
+from penstock.ledger.failpoints import Failpoint, reach
 from penstock.ledger.jobs import SUMMARY
 from penstock.ledger.tables import jobs
 
@@ -113,6 +114,7 @@ def _act_on_batch(
             act(batch, position)
             detail = f"{len(batch)} jobs of: {what}"
             record(session, actor=actor, action=action, target=", ".join(batch), detail=detail)
+    reach(Failpoint.REPLAYED)
     return batch
 
 

@@ -6,6 +6,7 @@ from typing import Self
 
 from penstock.ledger.admission import Admission, Admitted, Offer, admit
 from penstock.ledger.database import Ledger
+from penstock.ledger.failpoints import Failpoint, reach
 from penstock.ledger.state import State
 from penstock.producers.client import (
     InvalidJob,
@@ -93,6 +94,7 @@ class LedgerProducer:
         """One transaction; an answer for each, in their order."""
         with self._ledger.session() as session:
             admission = admit(session, offers)
+            reach(Failpoint.ACCEPTED)
         now = datetime.now(UTC)
         return [_answer(offer.message, admission, now) for offer in offers]
 

@@ -15,6 +15,7 @@ from penstock.ledger.admission import Offer, offer
 from penstock.ledger.completion import Fenced, complete_within, hold_within, is_completed_under
 from penstock.ledger.database import Session, is_disconnect
 from penstock.ledger.effects import EffectState
+from penstock.ledger.failpoints import Failpoint, reach
 from penstock.ledger.state import State
 from penstock.schemas import Message
 from penstock.workers.effect import RESULT_BYTES_MAX, EffectStep, known_result
@@ -181,8 +182,10 @@ class Context:
                 result=self._result,
                 follow_ups=tuple(self._follow_ups),
             )
+            reach(Failpoint.COMMITTING)
             self._commit(connection)
         self.is_completed = True
+        reach(Failpoint.COMMITTED)
 
     @contextmanager
     def checkpoint(self) -> Iterator[Connection]:
@@ -212,15 +215,18 @@ class Context:
             lambda session: effects.intend(session, job_id=claim.id, token=claim.token, step=step, key=key)
         )
         effect = self._resume(step, known)
+        reach(Failpoint.INTENDED)
         try:
             yield effect
         except BaseException as error:
             if effect.needed and (effect.happened is False or isinstance(error, definite)):
                 self._record(step, EffectState.NOT_DONE)
             raise
+        reach(Failpoint.HAPPENED)
         if effect.needed:
             result = None if effect.result is None else pydantic_core.to_json(effect.result)
             self._record(step, EffectState.DONE, result)
+        reach(Failpoint.RECORDED)
 
     @property
     def follow_ups(self) -> tuple[Offer, ...]:

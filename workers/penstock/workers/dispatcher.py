@@ -14,6 +14,7 @@ from tenacity import RetryCallState, wait_random_exponential
 
 from penstock.ledger import dispatches
 from penstock.ledger.database import LedgerUnavailable, Session
+from penstock.ledger.failpoints import Failpoint, reach
 from penstock.ledger.leases import give_lease_back, take_lease
 from penstock.producers.client import InvalidJob, Publisher, PublishError, PublishRefused, PublishTimeout, Unroutable
 from penstock.workers import topology
@@ -163,12 +164,17 @@ class Dispatcher:
         due = due[: max(0, room)]
         if not due:
             return 0
+        reach(Failpoint.DUE_SELECTED)
         # A queue that took nothing the last time must not hold up the others for as long again.
         seconds = RETRY_PUBLISH_SECONDS if queue in self._holds else PUBLISH_SECONDS
-        batch = self._publisher.submit_many([row.message for row in due], timeout_seconds=seconds).wait()
+        batch = self._publisher.submit_many([row.message for row in due], timeout_seconds=seconds)
+        reach(Failpoint.DUE_PUBLISHED)
+        batch.wait()
+        reach(Failpoint.DUE_CONFIRMED)
         confirmed = [row for row, error in zip(due, batch.errors, strict=True) if error is None]
         failed = [(row, error) for row, error in zip(due, batch.errors, strict=True) if error is not None]
         dispatches.mark_dispatched(session, confirmed)
+        reach(Failpoint.DUE_MARKED)
         self._metrics.published(queue, confirmed=len(confirmed), failed=len(failed))
         if confirmed:
             self._holds.pop(queue, None)

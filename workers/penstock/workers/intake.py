@@ -20,6 +20,7 @@ from penstock.ledger.admission import Admission, Admitted, Claim, Offer, admit
 from penstock.ledger.database import LedgerUnavailable, Session, is_bad_data
 from penstock.ledger.dialects import BadValue
 from penstock.ledger.dispatches import suspect_lost
+from penstock.ledger.failpoints import Failpoint, reach
 from penstock.ledger.quarantine import Unreadable, put_aside
 from penstock.ledger.settlement import Outcome
 from penstock.ledger.state import Reason, State
@@ -232,6 +233,7 @@ class LedgerIntake(Intake):
             process_id=self.process_id,
             suspects=self._suspects,
         )
+        reach(Failpoint.CLAIMED)
         self._start(found)
         self.holding.tokens_in_flight.discard(token)
         self.metrics.claimed(found)
@@ -291,11 +293,14 @@ class AmqpIntake(Intake):
                 offers.append(read)
             else:
                 unreadable.append(read)
+        reach(Failpoint.DELIVERED)
         admission = self._admit(session, offers, token)
+        reach(Failpoint.CLAIMED)
         unreadable += _mismatched(offers, admission)
         put_aside(session, unreadable)
         last = batch[-1]
         self._deliveries.ack(last.generation, last.tag)
+        reach(Failpoint.ACKED)
         self._start(admission.claims)
         self.holding.tokens_in_flight.discard(token)
         self.metrics.admitted(offers, admission, unreadable)

@@ -12,6 +12,7 @@ from tenacity import RetryCallState, wait_random_exponential
 
 from penstock.ledger.database import LedgerUnavailable, Session, is_bad_data
 from penstock.ledger.dialects import BadValue
+from penstock.ledger.failpoints import Failpoint, reach
 from penstock.ledger.settlement import Failure, Outcome, settle
 from penstock.ledger.state import Reason, State
 from penstock.workers.sessions import close_quietly
@@ -120,7 +121,9 @@ class Settler:
                 if self._session is None:
                     self._session = self._ledger.session()
                 self.is_connected = True
-                return settle(self._session, batch, process_id=self._process_id)
+                reach(Failpoint.SETTLING)
+                fenced = settle(self._session, batch, process_id=self._process_id)
+                reach(Failpoint.SETTLED)
             except (DBAPIError, LedgerUnavailable, BadValue) as error:
                 if is_bad_data(error):
                     return self._write_singly(batch)
@@ -133,6 +136,8 @@ class Settler:
                 self._log.error("a batch of outcomes cannot be sent", jobs=len(batch), error=type(error).__name__)
                 self._drop_session()
                 return self._write_singly(batch)
+            else:
+                return fenced
         return None
 
     def _write_singly(self, batch: list[Outcome]) -> set[str] | None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.exc import DBAPIError
 
 from penstock.ledger.database import Ledger, LedgerUnavailable
+from penstock.ledger.failpoints import Failpoint, reach
 from penstock.workers import board
 from penstock.workers.board import Board, Page
 from penstock.workers.caretaker import Caretaker
@@ -215,7 +216,9 @@ class Supervisor:
         while self._dead and time.monotonic() >= self._ledger_retry_at:
             dead = self._dead[0]
             try:
+                reach(Failpoint.DEATH_SEEN)
                 freed = record_death(self._ledger, dead)
+                reach(Failpoint.DEATH_RECORDED)
             except (LedgerUnavailable, DBAPIError) as error:
                 self.log.warning("a death is recorded when the ledger answers", error=type(error).__name__)
                 self._ledger_retry_at = time.monotonic() + LEDGER_RETRY_SECONDS

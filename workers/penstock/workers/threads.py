@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from penstock.ledger.failpoints import Failpoint, reach
 from penstock.ledger.settlement import Outcome
 from penstock.ledger.state import State
 from penstock.workers.execution import Settled
@@ -73,7 +74,9 @@ class WorkerThread(threading.Thread):
         if entry.is_async:
             seconds += ASYNC_GRACE_SECONDS
         page.start(number, claim.id, claim.token, started=started, deadline=started + seconds)
+        reach(Failpoint.STARTED)
         outcome = self._executor.execute(claim, entry)
+        reach(Failpoint.RETURNED)
         waits = entry.contract.guarantee == "at_most_once" and not isinstance(outcome, Settled)
         if waits and not isinstance(outcome, Settled):
             # Until its outcome is durable the board must say that it has started: whoever finds this process dead

@@ -1,0 +1,71 @@
+"""Named points between two steps of the protocol, at which a test has a process killed, paused or cut off.
+
+Off unless `PENSTOCK_FAILPOINTS` names a folder when a process starts; then each point costs a call that does nothing.
+A file of its name in that folder arms a point and says what to do. Whoever reaches it first takes the file away, so
+that it happens once, in one process.
+"""
+
+import os
+import signal
+import threading
+from enum import StrEnum
+from pathlib import Path
+
+from penstock.ledger.database import LedgerUnavailable
+
+VARIABLE = "PENSTOCK_FAILPOINTS"
+
+
+class Failpoint(StrEnum):
+    """Each is reached right after what its name says, and before whatever follows."""
+
+    ACCEPTED = "accepted"  # jobs are committed, the publisher has no receipt
+    DUE_SELECTED = "due-selected"
+    DUE_PUBLISHED = "due-published"  # on their way to RabbitMQ, not confirmed
+    DUE_CONFIRMED = "due-confirmed"  # and not marked
+    DUE_MARKED = "due-marked"
+    DELIVERED = "delivered"  # in the intake's hands, not claimed
+    CLAIMED = "claimed"  # committed, not acked
+    ACKED = "acked"  # and not handed to a thread
+    STARTED = "started"  # on the board, the handler not called
+    COMMITTING = "committing"  # all of the handler's transaction is written, COMMIT is not sent
+    COMMITTED = "committed"
+    INTENDED = "intended"  # the effect has not happened
+    HAPPENED = "happened"  # the effect, but it is not recorded
+    RECORDED = "recorded"
+    RETURNED = "returned"  # the handler, but its outcome is not handed over
+    SETTLING = "settling"  # outcomes are in the settler's hands
+    SETTLED = "settled"
+    DEATH_SEEN = "death-seen"  # by the supervisor, but not recorded
+    DEATH_RECORDED = "death-recorded"
+    REPLAYED = "replayed"  # one batch of a replay is committed
+
+
+class Deed(StrEnum):
+    """What can be made to happen at a point."""
+
+    KILL = "kill"
+    STOP = "stop"  # as SIGSTOP does, until somebody sends SIGCONT
+    LOSE = "lose"  # the ledger's answer is lost
+
+
+def reach(point: Failpoint) -> None:
+    """Do what the point is armed with, if it is."""
+    if _FOLDER is not None:
+        _act(Path(_FOLDER) / point)
+
+
+def _act(armed: Path) -> None:
+    taken = armed.with_name(f"{armed.name}.{os.getpid()}")
+    try:
+        armed.rename(taken)
+    except FileNotFoundError:
+        return
+    deed = Deed(taken.read_text())
+    if deed is Deed.LOSE:
+        raise LedgerUnavailable(f"the answer was lost at the failpoint {armed.name}")
+    # To this very thread: another one might take a signal to the process, and this one go on for a moment.
+    signal.pthread_kill(threading.get_ident(), signal.SIGKILL if deed is Deed.KILL else signal.SIGSTOP)
+
+
+_FOLDER = os.environ.get(VARIABLE)

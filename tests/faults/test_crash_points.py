@@ -1,0 +1,304 @@
+"""Every crash point of the engine, hit once: nothing is lost, nothing is done twice, no attempt is used up."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import timeit
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.faults.jobs import CarefulPost, OncePost, Post, Transfer
+from tests.faults.points import Points
+from tests.faults.provider import VARIABLE, Provider
+from tests.faults.readiness import consuming
+from tests.servers.databases import Databases
+from tests.servers.proxy import Proxy
+from tests.servers.virtual_hosts import OnlyTheOneGiven, VirtualHosts
+from tests.waiting import until
+from tests.workers.pool import REPOSITORY
+from tests.workers.site import Site
+
+from penstock.ledger.admission import Offer, admit
+from penstock.ledger.audit import list_audit
+from penstock.ledger.dead_letters import REPLAY_BATCH_JOBS
+from penstock.ledger.failpoints import Deed, Failpoint, reach
+from penstock.ledger.migrations import migrate
+from penstock.ledger.state import Reason, State
+from penstock.producers import Producer, Publish
+from penstock.producers.ledger_producer import LedgerProducer
+from penstock.schemas import Job, Message
+
+pytestmark = pytest.mark.faults
+
+IN_WORKER = (
+    Failpoint.DELIVERED,
+    Failpoint.CLAIMED,
+    Failpoint.ACKED,
+    Failpoint.STARTED,
+    Failpoint.COMMITTING,
+    Failpoint.COMMITTED,
+    Failpoint.INTENDED,
+    Failpoint.HAPPENED,
+    Failpoint.RECORDED,
+    Failpoint.RETURNED,
+    Failpoint.SETTLING,
+    Failpoint.SETTLED,
+)
+IN_DISPATCHER = (Failpoint.DUE_SELECTED, Failpoint.DUE_PUBLISHED, Failpoint.DUE_CONFIRMED, Failpoint.DUE_MARKED)
+IN_SUPERVISOR = (Failpoint.DEATH_SEEN, Failpoint.DEATH_RECORDED)
+ANSWERS = (Failpoint.CLAIMED, Failpoint.SETTLING, Failpoint.SETTLED)
+JOBS = 3
+
+
+class Scene:
+    """A pool whose processes know failpoints, a provider, and what both have seen."""
+
+    def __init__(self, site: Site, points: Points, provider: Provider) -> None:
+        self.site = site
+        self.points = points
+        self.provider = provider
+
+    def environment(self) -> dict[str, str]:
+        return {**self.points.environment, VARIABLE: self.provider.address}
+
+    def publish_some(self, producer: Any) -> dict[str, Job]:
+        """Effects in the ledger and effects outside, by job id."""
+        jobs: list[Job] = [*(Transfer(n=n) for n in range(JOBS)), *(Post(n=n) for n in range(JOBS))]
+        receipts = producer.publish_many(Publish(job) for job in jobs)
+        return {receipt.job_id: job for receipt, job in zip(receipts, jobs, strict=True)}
+
+    def await_ends(self, jobs: dict[str, Job]) -> list[dict[str, Any]]:
+        return [self.site.await_end(job_id, timeout_seconds=30) for job_id in jobs]
+
+    def times_done(self, job_id: str) -> int:
+        """Counted in the test's own table and in the provider's own log."""
+        return self.site.effects().count(job_id) + len([it for it in self.provider.effects() if it["job"] == job_id])
+
+    def idempotency_keys(self, job_id: str) -> set[str]:
+        return {line["key"] for line in self.provider.effects() if line["job"] == job_id}
+
+    def assert_done_once(self, jobs: dict[str, Job], *, unknown: bool = False) -> None:
+        """`unknown`: for one external effect nobody could know whether it had happened."""
+        for row in self.await_ends(jobs):
+            assert (row["state"], row["attempts"], row["reason"]) == ("completed", 1, None)
+        times = {job_id: self.times_done(job_id) for job_id in jobs}
+        doubled = [job_id for job_id, count in times.items() if count != 1]
+        assert len(doubled) == (1 if unknown else 0), times
+        for job_id in doubled:
+            assert isinstance(jobs[job_id], Post)
+            assert times[job_id] == 2
+            assert len(self.idempotency_keys(job_id)) == 1
+
+
+@pytest.fixture(scope="module")
+def scene(
+    tmp_path_factory: pytest.TempPathFactory, databases: Databases, virtual_hosts: VirtualHosts | OnlyTheOneGiven
+) -> Iterator[Scene]:
+    """One pool for all points: a supervisor replaces what was killed."""
+    folder = tmp_path_factory.mktemp("crash-points")
+    url = databases.create_migrated(migrate)
+    site = Site(url, virtual_hosts.next_url(), folder)
+    site.make_effects_table()
+    with Provider(folder) as provider:
+        scene = Scene(site, Points(folder), provider)
+        with site.pool(modules=["tests.faults.jobs"], threads=1, environment=scene.environment()) as pool:
+            consuming(pool)
+            yield scene
+            assert pool.stop() == 0
+    site.close()
+    databases.drop(url)
+
+
+@pytest.mark.parametrize("point", IN_WORKER)
+def test_a_worker_killed_there_loses_and_doubles_nothing(scene: Scene, point: Failpoint) -> None:
+    """Only an external effect that was not recorded is repeated, under its own key."""
+    scene.points.arm(point, Deed.KILL)
+    jobs = scene.publish_some(scene.site.producer)
+    scene.points.await_reached(point)
+    scene.assert_done_once(jobs, unknown=point is Failpoint.HAPPENED)
+
+
+@pytest.mark.parametrize("point", IN_DISPATCHER)
+def test_a_dispatcher_killed_there_loses_and_doubles_nothing(scene: Scene, point: Failpoint) -> None:
+    """What was published and not marked is published again, and absorbed."""
+    scene.points.arm(point, Deed.KILL)
+    jobs = scene.publish_some(LedgerProducer(scene.site.database_url))
+    scene.points.await_reached(point)
+    scene.assert_done_once(jobs)
+
+
+@pytest.mark.parametrize("point", ANSWERS)
+def test_an_answer_of_the_ledger_lost_there_loses_and_doubles_nothing(scene: Scene, point: Failpoint) -> None:
+    """A claim is read back by its token, a settle is sent again and finds that it has landed."""
+    scene.points.arm(point, Deed.LOSE)
+    jobs = scene.publish_some(scene.site.producer)
+    scene.points.await_reached(point)
+    scene.assert_done_once(jobs)
+
+
+@pytest.mark.parametrize("point", [Failpoint.HAPPENED, Failpoint.INTENDED])
+def test_an_effect_of_unknown_outcome_is_parked_where_its_handler_says_so(scene: Scene, point: Failpoint) -> None:
+    """Intended and not recorded: from the ledger alone the two cannot be told apart."""
+    scene.points.arm(point, Deed.KILL)
+    job_id = scene.site.publish(CarefulPost(n=1)).job_id
+    row = scene.site.await_end(job_id, timeout_seconds=30)
+    assert (row["state"], row["reason"]) == ("dead", "outcome_unknown")
+    assert scene.times_done(job_id) == (1 if point is Failpoint.HAPPENED else 0)
+
+
+@pytest.mark.parametrize("point", [Failpoint.STARTED, Failpoint.RETURNED, Failpoint.SETTLING])
+def test_an_at_most_once_job_that_may_have_started_never_starts_again(scene: Scene, point: Failpoint) -> None:
+    """It ends dead, and says why."""
+    scene.points.arm(point, Deed.KILL)
+    job_id = scene.site.publish(OncePost(n=1)).job_id
+    row = scene.site.await_end(job_id, timeout_seconds=30)
+    assert (row["state"], row["reason"]) == ("dead", "outcome_unknown")
+    assert scene.times_done(job_id) == (0 if point is Failpoint.STARTED else 1)
+
+
+@pytest.mark.parametrize("point", IN_SUPERVISOR)
+def test_a_supervisor_killed_there_leaves_its_board_to_the_next(
+    scene: Scene, own_scene: Scene, point: Failpoint
+) -> None:
+    """The jobs of the dead worker are freed by whoever reads the board, once."""
+    points, site = own_scene.points, own_scene.site
+    with site.pool(modules=["tests.faults.jobs"], threads=2, environment=own_scene.environment()) as pool:
+        consuming(pool)
+        points.arm(Failpoint.STARTED, Deed.KILL)
+        points.arm(point, Deed.KILL)
+        jobs = own_scene.publish_some(site.producer)
+        points.await_reached(point)
+        pool.wait()
+        pool.start()
+        own_scene.assert_done_once(jobs)
+        assert pool.stop() == 0
+
+
+@pytest.fixture
+def own_scene(site: Site, tmp_path: Path) -> Iterator[Scene]:
+    """A site of the test's own."""
+    with Provider(tmp_path) as provider:
+        yield Scene(site, Points(tmp_path), provider)
+
+
+def test_a_publisher_killed_between_the_commit_and_its_receipt_asks_again_and_gets_the_same_job(
+    scene: Scene, tmp_path: Path
+) -> None:
+    """The same key is the same job."""
+    words = ["publish", "faults.transfer", '{"n": 1}', "--key", "asked twice", "--jobs", "tests.faults.jobs", "--json"]
+    scene.points.arm(Failpoint.ACCEPTED, Deed.KILL)
+    assert penstock(scene, tmp_path, *words).returncode == -signal.SIGKILL
+    first, again = (json.loads(penstock(scene, tmp_path, *words).stdout)["job_id"] for _ in range(2))
+    assert first == again
+    assert scene.site.await_end(first)["state"] == "completed"
+    assert scene.site.effects().count("asked twice") == 1
+
+
+def test_a_publisher_killed_between_its_message_and_the_confirm_asks_again_and_the_claim_absorbs_it(
+    scene: Scene, tmp_path: Path
+) -> None:
+    """The confirm was lost on its way. Whoever publishes again under the key may give the job another id."""
+    words = ["publish", "faults.transfer", '{"n": 2}', "--key", "not confirmed", "--json"]
+    with Proxy(scene.site.broker_url) as proxy:
+        proxy.to_server.last_words, proxy.to_server.is_reset_after = b"not confirmed", False
+        killed = started(scene, tmp_path, *words, broker_url=proxy.url)
+        until(lambda: proxy.to_server.last_words is None, timeout_seconds=20, what="the message to be on its way")
+        killed.kill()
+        killed.communicate()
+    done = penstock(scene, tmp_path, *words, broker_url=scene.site.broker_url)
+    second = json.loads(done.stdout)["job_id"]
+    assert scene.site.await_end(second)["state"] == "completed"
+    assert scene.site.job(second)["id"] != second
+    assert scene.site.effects().count("not confirmed") == 1
+
+
+def test_a_confirm_that_is_lost_with_its_connection_is_fetched_again(scene: Scene) -> None:
+    """The same message under the same id, over a new connection."""
+    with Proxy(scene.site.broker_url) as proxy, Producer(proxy.url) as producer:
+        proxy.to_server.last_words = b"confirm lost"
+        receipt = producer.publish(Transfer(n=3), key="confirm lost")
+        assert proxy.accepted == 2
+    assert scene.site.await_end(receipt.job_id)["state"] == "completed"
+    assert scene.site.effects().count("confirm lost") == 1
+
+
+def test_a_replay_killed_after_its_commit_is_told_as_done_when_it_is_asked_again(scene: Scene, tmp_path: Path) -> None:
+    """Zero rows the second time; the job runs once more, not twice."""
+    job_id = dead_letter(scene)
+    words = ["dead", "replay", job_id, "--yes", "--json"]
+    scene.points.arm(Failpoint.REPLAYED, Deed.KILL)
+    assert penstock(scene, tmp_path, *words).returncode == -signal.SIGKILL
+    done = penstock(scene, tmp_path, *words)
+    answer = json.loads(done.stdout)
+    assert (done.returncode, answer["replayed"], answer["already_replayed"]) == (0, 0, 1)
+    assert scene.site.await_end(job_id)["state"] == "completed"
+    assert scene.times_done(job_id) == 2  # the one that was parked, and the one that a person asked for
+    assert len(scene.idempotency_keys(job_id)) == 1
+
+
+def test_a_bulk_replay_killed_midway_goes_on_where_it_stopped(scene: Scene, tmp_path: Path) -> None:
+    """Each dead letter is put back once, and the audit has both."""
+    letters = [Offer(Message.of(Transfer(n=n)), "faults", State.DEAD, Reason.ATTEMPTS) for n in range(600)]
+    admit(scene.site.session, letters)
+    words = ["dead", "replay", "--reason", "attempts", "--yes", "--json"]
+    scene.points.arm(Failpoint.REPLAYED, Deed.KILL)
+    assert penstock(scene, tmp_path, *words).returncode == -signal.SIGKILL
+    answer = json.loads(penstock(scene, tmp_path, *words).stdout)
+    assert (answer["replayed"], answer["already_replayed"]) == (600 - REPLAY_BATCH_JOBS, REPLAY_BATCH_JOBS)
+    ids = [letter.message.id for letter in letters]
+    until(lambda: len(set(ids) & set(scene.site.effects())) == len(ids), timeout_seconds=60, what="all to run")
+    assert [scene.site.effects().count(job_id) for job_id in ids[:5]] == [1] * 5
+    assert len([name for name in scene.site.effects() if name in set(ids)]) == len(ids)
+    replays = [entry for entry in list_audit(scene.site.session, limit=10) if "reason attempts" in str(entry["detail"])]
+    assert [entry["actor"] for entry in replays] == ["test", "test"]
+
+
+def dead_letter(scene: Scene) -> str:
+    """A job that is parked, as its effect's outcome is unknown."""
+    scene.points.arm(Failpoint.HAPPENED, Deed.KILL)
+    job_id = scene.site.publish(CarefulPost(n=2)).job_id
+    assert scene.site.await_end(job_id, timeout_seconds=30)["reason"] == "outcome_unknown"
+    return job_id
+
+
+def penstock(scene: Scene, folder: Path, *words: str, broker_url: str = "local") -> subprocess.CompletedProcess[str]:
+    """One command on this ledger, to its end."""
+    process = started(scene, folder, *words, broker_url=broker_url)
+    out, err = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+def started(scene: Scene, folder: Path, *words: str, broker_url: str) -> subprocess.Popen[str]:
+    """One command on this ledger."""
+    environment = {
+        **os.environ,
+        **scene.environment(),
+        "PENSTOCK_DATABASE_URL": scene.site.database_url,
+        "PENSTOCK_BROKER_URL": broker_url,
+        "PENSTOCK_STATE_DIR": str(folder),
+        "PENSTOCK_ACTOR": "test",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "penstock.console", *words],
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_no_failpoint_is_left_out() -> None:
+    """A point that nobody hits proves nothing."""
+    in_commands = {Failpoint.ACCEPTED, Failpoint.REPLAYED}
+    assert {*IN_WORKER, *IN_DISPATCHER, *IN_SUPERVISOR, *in_commands} == set(Failpoint)
+
+
+def test_a_failpoint_that_is_not_armed_costs_next_to_nothing() -> None:
+    """A job passes two of them: at a microsecond each nobody could measure them in its throughput."""
+    calls = 20_000
+    assert min(timeit.repeat(lambda: reach(Failpoint.STARTED), number=calls, repeat=5)) / calls < 1e-6
