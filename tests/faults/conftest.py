@@ -18,6 +18,12 @@ def site(migrated_database_url: str, broker_url: str, tmp_path: Path) -> Iterato
 
 
 @pytest.fixture
+def site_without_broker(migrated_database_url: str, tmp_path: Path) -> Iterator[Site]:
+    """Postgres alone."""
+    yield from _site(migrated_database_url, "local", tmp_path)
+
+
+@pytest.fixture
 def site_on_private_rabbitmq(
     migrated_database_url: str, private_rabbitmq: PrivateRabbitMQ, tmp_path: Path
 ) -> Iterator[Site]:

@@ -109,7 +109,8 @@ class Supervisor:
         else:
             self._kill_stragglers(self._stopping_since)
         received = signal.sigtimedwait(SIGNALS, TICK_SECONDS)
-        if received is not None and received.si_signo != signal.SIGCHLD:
+        # Not simply "none but SIGCHLD": after a SIGSTOP and SIGCONT Python returns what happens to be in memory.
+        if received is not None and received.si_signo in (signal.SIGTERM, signal.SIGINT):
             self._stop()
 
     def _start_missing(self) -> None:
