@@ -23,14 +23,15 @@ INITDB_WORDS = ("-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync")
 class PrivatePostgres:
     """A Postgres on a free port, its data in a folder of its own: `with PrivatePostgres() as postgres: ...`."""
 
-    def __init__(self, *, durable: bool = True) -> None:
-        """`durable=False` turns fsync off: for a server that no test kills."""
+    def __init__(self, *, durable: bool = True, parent: Path | None = None) -> None:
+        """`durable=False` turns fsync off: for a server that no test kills. `parent` is where its folder is made."""
         programs = postgres_folder()
         if programs is None:
             raise ServerError("no Postgres programs (initdb, postgres) are installed; install the package `postgresql`")
         self._programs = programs
         self._user = "postgres" if os.geteuid() == 0 else None
         self._durable = durable
+        self._parent = parent
         self._port = free_port()
         self._folder: Path | None = None
         self._process: Leashed | None = None
@@ -96,7 +97,7 @@ class PrivatePostgres:
         self.close()
 
     def _initialised_folder(self) -> Path:
-        self._folder = folder = Path(tempfile.mkdtemp(prefix="penstock-postgres-"))
+        self._folder = folder = Path(tempfile.mkdtemp(prefix="penstock-postgres-", dir=self._parent))
         if self._user is not None:
             shutil.chown(folder, self._user)
         made = subprocess.run(

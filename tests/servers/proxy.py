@@ -1,6 +1,7 @@
 """A way to a server that fails as networks do: late, silent, cut off, half closed."""
 
 import asyncio
+import contextlib
 import socket
 import struct
 import threading
@@ -136,10 +137,10 @@ class Proxy:
             asyncio.create_task(self._carry(carried, from_client, server, lambda: self.to_server)),
             asyncio.create_task(self._carry(carried, from_server, client, lambda: self.to_client)),
         ]
-        await asyncio.gather(*carried.tasks, return_exceptions=True)
+        with contextlib.suppress(asyncio.CancelledError):  # we are being closed
+            await asyncio.gather(*carried.tasks, return_exceptions=True)
         self._connections.remove(carried)
-        for writer in (client, server):
-            writer.close()
+        carried.close()
 
     async def _reach_server(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         """The first upstream that answers."""

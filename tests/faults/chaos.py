@@ -1,0 +1,184 @@
+"""`make chaos`: load, faults drawn from a seed, heal, drain, judge. Exits with 1 if anything is wrong.
+
+python -m tests.faults.chaos SEED MINUTES [--result FILE]
+"""
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+from tests.faults.judge import Verdict, balance, judge
+from tests.faults.load import Load
+from tests.faults.nemesis import FAULTS, Victim, heal
+from tests.faults.provider import VARIABLE, Provider
+from tests.faults.vitals import Vitals
+from tests.servers.postgres import PrivatePostgres
+from tests.servers.proxy import Proxy
+from tests.servers.rabbitmq import PrivateRabbitMQ
+from tests.waiting import until
+from tests.workers.pool import RunningPool
+from tests.workers.sink import Sink
+
+from penstock.ledger.database import Ledger
+from penstock.ledger.migrations import migrate
+
+JOBS_PER_SECOND = 60.0
+PAUSE_SECONDS = (1.0, 4.0)
+# A message that went to a paused consumer comes back with its heartbeat, and then waits for a rescue.
+DRAIN_SECONDS_MAX = 240.0
+POOLS = ("red", "blue")
+
+
+@dataclass(kw_only=True)
+class Run:
+    """What a run has come to."""
+
+    seed: int
+    seconds: float = 0.0
+    faults: Counter[str] = field(default_factory=Counter)
+    drain_seconds: float = 0.0
+    verdict: Verdict | None = None
+    grown: list[str] = field(default_factory=list)
+
+    @property
+    def is_clean(self) -> bool:
+        """Nothing lost, doubled, unexpected; the books balance; nothing has grown."""
+        return self.verdict is not None and self.verdict.is_clean and not self.grown
+
+    def document(self) -> dict[str, Any]:
+        """For a file."""
+        return {**asdict(self), "faults": dict(self.faults), "is_clean": self.is_clean}
+
+
+@contextmanager
+def staged(folder: Path, *, seed: int) -> Iterator[Victim]:
+    """Servers, proxies before them, a provider and two pools of two processes, each with a dispatcher."""
+    with ExitStack() as stack:
+        postgres = stack.enter_context(PrivatePostgres())
+        rabbitmq = stack.enter_context(PrivateRabbitMQ())
+        database_url = postgres.create_database()
+        migrate(database_url)
+        ledger = Ledger(database_url)
+        with ledger.session() as session:
+            session.connection.execute(text("CREATE TABLE effects_of_tests (name TEXT NOT NULL)"))
+        to_postgres = stack.enter_context(Proxy(database_url))
+        to_rabbitmq = stack.enter_context(Proxy(rabbitmq.url))
+        provider = stack.enter_context(Provider(folder))
+        pools = [
+            RunningPool(
+                database_url=to_postgres.url,
+                broker_url=to_rabbitmq.url,
+                folder=folder,
+                modules=["tests.faults.jobs"],
+                name=name,
+                processes=2,
+                threads=4,
+                grace_seconds=5.0,
+                sink=Sink(folder / "sink"),
+                environment={VARIABLE: provider.address},
+            )
+            for name in POOLS
+        ]
+        for pool in pools:
+            stack.enter_context(pool)
+        yield Victim(
+            pools=pools,
+            postgres=postgres,
+            rabbitmq=rabbitmq,
+            to_postgres=to_postgres,
+            to_rabbitmq=to_rabbitmq,
+            provider=provider,
+            ledger=ledger,
+            draw=random.Random(seed),
+        )
+
+
+def run(folder: Path, *, seed: int, seconds: float, say: Any = print) -> Run:
+    """One run from the first publish to the verdict."""
+    result = Run(seed=seed)
+    with staged(folder, seed=seed) as victim:
+        started = time.monotonic()
+        load = Load(url=victim.rabbitmq.url, folder=folder, seed=seed, jobs=0, per_second=JOBS_PER_SECOND)
+        vitals = Vitals(victim)
+        with load:
+            until(lambda: len(load.lines) > 20, timeout_seconds=60, what="the load to begin")
+            while time.monotonic() - started < seconds:
+                _strike(victim, result, say)
+                vitals.look()
+            heal(victim)
+            load.finish()
+        result.seconds = time.monotonic() - started
+        result.drain_seconds = _drain(victim)
+        result.grown = vitals.grown()
+        say(f"vitals: {vitals}")
+        result.verdict = _verdict(victim, load)
+    return result
+
+
+def _strike(victim: Victim, result: Run, say: Any) -> None:
+    fault = victim.draw.choice(FAULTS)
+    result.faults[fault.__name__] += 1
+    say(f"{time.strftime('%H:%M:%S')} {fault.__name__}")
+    fault(victim)
+    victim.over.wait(victim.draw.uniform(*PAUSE_SECONDS))
+
+
+def _drain(victim: Victim) -> float:
+    """Wait until every job has ended and every pool is ready; the seconds that it took."""
+    started = time.monotonic()
+
+    def is_at_rest() -> bool:
+        with victim.ledger.session() as session:
+            live = text("SELECT count(*) FROM jobs WHERE state NOT IN ('completed', 'dead', 'cancelled')")
+            return session.connection.execute(live).scalar() == 0 and _is_empty(victim)
+
+    until(is_at_rest, timeout_seconds=DRAIN_SECONDS_MAX, what="the end of all jobs")
+    until(lambda: all(pool.get("/readyz")[0] == 200 for pool in victim.pools), timeout_seconds=60, what="readiness")
+    return time.monotonic() - started
+
+
+def _is_empty(victim: Victim) -> bool:
+    counts = victim.rabbitmq.ctl("list_queues", "messages").split()
+    return all(count == "0" for count in counts if count.isdigit())
+
+
+def _verdict(victim: Victim, load: Load) -> Verdict:
+    history = load.lines
+    with victim.ledger.session() as session:
+        rows = [str(name) for name in session.connection.execute(text("SELECT name FROM effects_of_tests")).scalars()]
+        wrong = balance(session, history)
+    return judge(history, rows=rows, posts=victim.provider.effects(), wrong=wrong)
+
+
+def main() -> int:
+    """Print what was done and what came of it; returns the exit status."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("seed", type=int)
+    arguments.add_argument("minutes", type=float)
+    arguments.add_argument("--result", type=Path, help="write the result there, as JSON")
+    given = arguments.parse_args()
+    print(f"seed {given.seed}, {given.minutes:g} minutes", flush=True)
+    folder = Path(tempfile.mkdtemp(prefix="penstock-chaos-"))
+    result = run(folder, seed=given.seed, seconds=60 * given.minutes, say=lambda line: print(line, flush=True))
+    print(f"seed {given.seed}: {result.faults.total()} faults in {result.seconds:.0f} s: {dict(result.faults)}")
+    print(f"drained in {result.drain_seconds:.0f} s; {result.verdict}")
+    for what in result.grown:
+        print(f"grown: {what}")
+    print(f"{'clean' if result.is_clean else 'NOT CLEAN'}; logs and histories are in {folder}")
+    if given.result is not None:
+        given.result.write_text(json.dumps(result.document(), indent=2) + "\n")
+    return 0 if result.is_clean else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

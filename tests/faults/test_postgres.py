@@ -1,0 +1,124 @@
+"""Postgres fails while jobs are accepted and run: F12 to F15."""
+
+import contextlib
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+from tests.faults.jobs import Transfer
+from tests.faults.trial import Trial, trial
+from tests.servers.postgres import PrivatePostgres
+from tests.servers.virtual_hosts import OnlyTheOneGiven, VirtualHosts
+from tests.waiting import until
+
+from penstock.ledger.database import LedgerUnavailable
+from penstock.ledger.migrations import migrate
+from penstock.producers.ledger_producer import LedgerProducer
+
+pytestmark = pytest.mark.faults
+
+TERMINATE = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'penstock-%' AND random() < 0.4"
+)
+
+
+@pytest.fixture(scope="module")
+def on_postgres(
+    tmp_path_factory: pytest.TempPathFactory,
+    postgres_of_session: PrivatePostgres,
+    virtual_hosts: VirtualHosts | OnlyTheOneGiven,
+) -> Iterator[Trial]:
+    """A pool on a Postgres that may be harmed."""
+    postgres_of_session.start()
+    url = postgres_of_session.create_database()
+    migrate(url)
+    with trial(url, virtual_hosts.next_url(), tmp_path_factory.mktemp("postgres")) as its:
+        yield its
+
+
+def connected(url: str) -> psycopg.Connection:
+    """As an administrator."""
+    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    return psycopg.connect(plain, autocommit=True)
+
+
+@pytest.mark.parametrize("into", ["broker", "ledger"])
+def test_nothing_is_lost_or_used_up_while_postgres_is_stopped_at_once(
+    on_postgres: Trial, postgres_of_session: PrivatePostgres, into: str
+) -> None:
+    """Publishers that come over RabbitMQ notice nothing; those that ask the ledger hear that it is away."""
+    url = on_postgres.site.database_url if into == "ledger" else None
+    with on_postgres.under_load("F12", url=url):
+        postgres_of_session.stop_immediately()
+        until(lambda: on_postgres.pool.get("/healthz")[0] == 503, timeout_seconds=30, what="a true health check")
+        postgres_of_session.start()
+
+
+def test_nothing_is_lost_or_used_up_when_backends_are_ended_at_random(on_postgres: Trial) -> None:
+    """In the middle of claims, settles, heartbeats and the transactions of handlers."""
+    with on_postgres.under_load("F13", jobs=300) as load, connected(on_postgres.site.database_url) as connection:
+        ends_at = time.monotonic() + 4.0
+        while load.is_running and time.monotonic() < ends_at:
+            connection.execute(TERMINATE)
+            seen = len(load.lines)
+            until(lambda seen=seen: len(load.lines) > seen + 20 or not load.is_running, what="some more work")  # type: ignore[misc]
+
+
+def test_nobody_gets_a_false_receipt_while_all_connections_are_taken(on_postgres: Trial) -> None:
+    """Who is connected goes on; who is not hears it, and nothing is half done."""
+    url = on_postgres.site.database_url
+    with on_postgres.under_load("F14"), contextlib.ExitStack() as idle:
+        take_all_connections(url, idle)
+        with pytest.raises(LedgerUnavailable, match="cannot connect to the ledger"):
+            LedgerProducer(url).publish(Transfer(n=1), key="never accepted")
+    assert "never accepted" not in on_postgres.site.effects()
+
+
+def take_all_connections(url: str, idle: contextlib.ExitStack) -> None:
+    """Whatever the workers do not hold already."""
+    with contextlib.suppress(psycopg.OperationalError):
+        while True:
+            idle.enter_context(contextlib.closing(connected(url)))
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A file system of 160 MB, where any user may look."""
+    folder = Path(tempfile.mkdtemp(prefix="penstock-disk-"))
+    folder.chmod(0o755)
+    sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    subprocess.run([*sudo, "mount", "-t", "tmpfs", "-o", "size=160m,mode=777", "tmpfs", folder], check=True)
+    yield folder
+    subprocess.run([*sudo, "umount", "--lazy", folder], check=True)
+    folder.rmdir()
+
+
+def test_a_full_disk_gives_no_false_receipt_and_heals(
+    small_disk: Path, tmp_path: Path, virtual_hosts: VirtualHosts | OnlyTheOneGiven
+) -> None:
+    """Postgres may even end itself over it; once there is room and it runs again, all goes on."""
+    with PrivatePostgres(parent=small_disk) as postgres:
+        url = postgres.create_database()
+        migrate(url)
+        ballast = small_disk / "ballast"
+        with (
+            trial(url, virtual_hosts.next_url(), tmp_path) as its,
+            its.under_load("F15", url=url, jobs=300) as load,
+        ):
+            fill(ballast)
+            until(lambda: any(it["event"] == "unknown" for it in load.lines), timeout_seconds=60, what="a refusal")
+            ballast.unlink()
+            postgres.start()
+
+
+def fill(ballast: Path) -> None:
+    """Take every byte that is left."""
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1 << 16))

@@ -1,0 +1,107 @@
+"""One case of the matrix: a pool at work under a load, a fault, and the judge's verdict once all has come to rest."""
+
+import itertools
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+from tests.faults.judge import Verdict, balance, judge
+from tests.faults.load import Load
+from tests.faults.provider import VARIABLE, Provider
+from tests.faults.readiness import consuming
+from tests.waiting import until
+from tests.workers.pool import RunningPool
+from tests.workers.site import Site
+
+# Where the results go from which docs/reliability.md is made; a run that is not told of it keeps none.
+RESULTS = "PENSTOCK_FAULTS_RESULTS"
+REST_SECONDS_MAX = 90.0
+LIVE = text("SELECT count(*) FROM jobs WHERE state NOT IN ('completed', 'dead', 'cancelled')")
+
+
+class Trial:
+    """All trials of a module share a pool; each has a load of its own, and the judge looks at everything so far."""
+
+    def __init__(self, site: Site, provider: Provider, pool: RunningPool) -> None:
+        self.site = site
+        self.provider = provider
+        self.pool = pool
+        self._histories: list[dict[str, Any]] = []
+        self._seeds = itertools.count(1)
+
+    @contextmanager
+    def under_load(
+        self, case: str, *, url: str | None = None, jobs: int = 150, per_second: float = 100.0, healed: Any = None
+    ) -> Iterator[Load]:
+        """The fault happens inside; leaving waits for rest and asserts that nothing is lost, doubled or miscounted.
+
+        `url` is where the load publishes: RabbitMQ, if not said otherwise.
+        """
+        seed = next(self._seeds)
+        load = Load(
+            url=url or self.site.broker_url, folder=self.site.folder, seed=seed, jobs=jobs, per_second=per_second
+        )
+        with load:
+            until(lambda: len(load.lines) > jobs // 5, timeout_seconds=30, what="the load to be under way")
+            yield load
+            healed_at = time.monotonic()
+            load.await_end(timeout_seconds=REST_SECONDS_MAX)
+        self._histories += load.lines
+        until(self._is_at_rest, timeout_seconds=REST_SECONDS_MAX, what="the end of all jobs")
+        verdict = self._verdict()
+        self._write_down(case, load.lines, verdict, seconds=time.monotonic() - healed_at)
+        assert verdict.is_clean, f"\n{verdict}"
+        consuming(self.pool)
+
+    def _is_at_rest(self) -> bool:
+        with self.site.ledger.session() as session:
+            return session.connection.execute(LIVE).scalar() == 0
+
+    def _verdict(self) -> Verdict:
+        with self.site.ledger.session() as session:
+            rows = session.connection.execute(text("SELECT name FROM effects_of_tests")).scalars().all()
+            wrong = balance(session, self._histories)
+        return judge(self._histories, rows=map(str, rows), posts=self.provider.effects(), wrong=wrong)
+
+    def _write_down(self, case: str, lines: list[dict[str, Any]], verdict: Verdict, *, seconds: float) -> None:
+        path = os.environ.get(RESULTS)
+        if path is None:
+            return
+        unsure = sum(line["event"] in ("unknown", "failed") for line in lines)
+        result = {
+            "case": case,
+            "jobs": len({line["key"] for line in lines}),
+            "unsure": unsure,
+            "lost": len(verdict.lost),
+            "doubled": len(verdict.doubled),
+            "rest_seconds": round(seconds, 1),
+        }
+        with Path(path).open("a") as file:
+            file.write(json.dumps(result) + "\n")
+
+
+@contextmanager
+def trial(database_url: str, broker_url: str, folder: Path, **options: Any) -> Iterator[Trial]:
+    """A pool of two processes on these servers, its provider, and the judge's seat."""
+    site = Site(database_url, broker_url, folder)
+    with site.ledger.session() as session:
+        session.connection.execute(text("CREATE TABLE effects_of_tests (name TEXT NOT NULL)"))
+    with (
+        Provider(folder) as provider,
+        site.pool(
+            modules=["tests.faults.jobs"],
+            processes=2,
+            threads=4,
+            environment={VARIABLE: provider.address},
+            **options,
+        ) as pool,
+    ):
+        consuming(pool)
+        yield Trial(site, provider, pool)
+        assert pool.stop() == 0
+    site.close()
