@@ -169,7 +169,7 @@ def marked(*, number: int, state: State | None = None) -> Event:
         dispatches.mark_dispatched(
             session,
             [
-                dispatches.Due(a_message(id=job_id), "demo", str(state or row.state), number)
+                dispatches.Due(a_message(id=job_id), "demo", str(state or row.state), number, 0.0)
                 for job_id, row in rows.items()
             ],
         )

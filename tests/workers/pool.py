@@ -18,7 +18,7 @@ from tests.waiting import until
 from tests.workers.sink import VARIABLE, Sink
 
 from penstock.workers.board import Board, Page
-from penstock.workers.monitor import KINDS
+from penstock.workers.census import KINDS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 START_SECONDS_MAX = 30.0

@@ -16,8 +16,9 @@ from tests.workers.amqp import channel_on, ready
 
 from penstock.ledger.database import Ledger, Session
 from penstock.workers import dispatcher as module
+from penstock.workers.caretaker_metrics import CaretakerMetrics
 from penstock.workers.dispatcher import Dispatcher
-from penstock.workers.metrics import Metrics
+from penstock.workers.metric_files import MetricFiles
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def dispatching(database_url: str, broker_url: str, folder: Path) -> Iterator[Di
         Ledger(database_url),
         broker_url=broker_url,
         queues=set(),
-        metrics=Metrics(folder / "metrics", "dispatcher"),
+        metrics=CaretakerMetrics(MetricFiles(folder / "metrics", "dispatcher")),
         log=structlog.get_logger(),
     )
     dispatcher.start()

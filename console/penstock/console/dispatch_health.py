@@ -1,59 +1,24 @@
-"""One port for a dispatcher on its own: `/metrics`, and `/healthz` and `/readyz` that prove it passes."""
+"""What a dispatcher on its own says of itself."""
 
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Any, Self
+import mmap
+import os
+import uuid
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
-
+from penstock.workers import board
 from penstock.workers.board import Page
-
-PLAIN = "text/plain; charset=utf-8"
+from penstock.workers.census import Census
 
 
 class DispatchHealth:
-    """Serves while it is entered."""
+    """A board of one, where the dispatcher proves its health; `/healthz` and `/readyz` are the same here."""
 
-    def __init__(self, page: Page, *, metrics_dir: Path, address: tuple[str, int], log: Any) -> None:
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry, path=str(metrics_dir))  # type: ignore[no-untyped-call]
-        self._server = ThreadingHTTPServer(address, _handler(page, registry))
-        self._log = log
+    def __init__(self, *, name: str, has_broker: bool) -> None:
+        self.page = Page(mmap.mmap(-1, mmap.PAGESIZE), 0, 1, 0)
+        self.page.occupy(str(uuid.uuid4()), pid=os.getpid(), kind=board.DISPATCHER)
+        wanted = {board.DISPATCHER: 1}
+        self.census = Census([self.page], pool=name, has_broker=has_broker, wanted=wanted, threads=0)
 
-    def __enter__(self) -> Self:
-        host, port = self._server.server_address[:2]
-        threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
-        self._log.info("metrics and health", url=f"http://{host!s}:{port}/metrics")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-def _handler(page: Page, registry: CollectorRegistry) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
-            if path == "/metrics":
-                self._answer(200, generate_latest(registry), CONTENT_TYPE_LATEST)
-            elif path in ("/healthz", "/readyz"):
-                passes = page.is_healthy
-                said = b"the dispatcher passes\n" if passes else b"the dispatcher does not pass\n"
-                self._answer(200 if passes else 503, said, PLAIN)
-            else:
-                self._answer(404, b"try /metrics, /healthz or /readyz\n", PLAIN)
-
-        def _answer(self, status: int, body: bytes, content_type: str) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", content_type)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its signature
-            """Scrapes are not news."""
-
-    return Handler
+    def judge(self, path: str) -> tuple[bool, str]:
+        """(whether it passes, a line for people)."""
+        passes = self.census.healthy(board.DISPATCHER) > 0
+        return passes, f"the dispatcher {'passes' if passes else 'does not pass'}"

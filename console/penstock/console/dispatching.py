@@ -1,7 +1,6 @@
 """A caretaker as a process of its own, with its metrics and its health."""
 
 import itertools
-import mmap
 import signal
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -13,10 +12,11 @@ from penstock.console.dispatch_health import DispatchHealth
 from penstock.console.embedded import prepared, say_embedded
 from penstock.console.surroundings import check_log_level, check_port, make_state_dir
 from penstock.workers import logs
-from penstock.workers.board import Page
 from penstock.workers.caretaker import Caretaker
 from penstock.workers.liveness import FileLock
+from penstock.workers.metric_files import start_afresh
 from penstock.workers.settings import WorkerSettings
+from penstock.workers.status_server import StatusServer
 
 NAME = "dispatch"
 
@@ -33,21 +33,25 @@ def run_dispatcher(*, metrics_port: int | None) -> int:
     log = structlog.get_logger()
     slot, _lock = _take_slot(settings.state_dir)  # held until this process ends
     metrics_dir = settings.state_dir / "metrics" / slot
-    page = Page(mmap.mmap(-1, mmap.PAGESIZE), 0, 1, 0)  # a board of one, where it proves its health
+    start_afresh(metrics_dir)
+    health = DispatchHealth(name=NAME, has_broker=settings.has_broker)
     caretaker = Caretaker(
         database_url=settings.database_url,
         broker_url=broker_url,
         queues=set(),  # it finds those with due jobs in the ledger
         metrics_dir=metrics_dir,
         slot=slot,
-        page=page,
+        page=health.page,
         log=log,
     )
     _stop_on_signals(caretaker)
-    health: AbstractContextManager[object] = nullcontext()
+    server: AbstractContextManager[object] = nullcontext()
     if metrics_port is not None:
-        health = DispatchHealth(page, metrics_dir=metrics_dir, address=(settings.metrics_host, metrics_port), log=log)
-    with health:
+        address = (settings.metrics_host, metrics_port)
+        server = StatusServer(
+            address=address, collector=health.census, metrics_dir=metrics_dir, judge=health.judge, log=log
+        )
+    with server:
         code = caretaker.run()
     log.info("dispatching stopped")
     return code

@@ -23,6 +23,8 @@ class Due:
     queue: str
     state: str
     dispatch_number: int
+    late_seconds: float
+    """since when it was due"""
 
 
 def select_due(session: Session, *, queue: str, limit: int) -> list[Due]:
@@ -82,7 +84,7 @@ def _due(row: object) -> Due:
         traceparent=it.traceparent,
         app_id=it.app_id,
     )
-    return Due(message, it.queue, it.state, it.dispatch_number)
+    return Due(message, it.queue, it.state, it.dispatch_number, float(it.late_seconds))
 
 
 _WAITING = "jobs.state IN ('scheduled', 'available', 'retryable')"
@@ -91,7 +93,7 @@ _SELECT = Statement(
     lambda dialect: (
         f"""
         SELECT CAST(id AS text) AS id, type, version, queue, payload, state, dispatch_number, dedup_key, tenant,
-            correlation_id, traceparent, app_id
+            correlation_id, traceparent, app_id, {dialect.seconds_since("due_at")} AS late_seconds
         FROM jobs
         WHERE queue = :queue AND {_WAITING} AND dispatched_at IS NULL AND due_at <= {dialect.now} AND NOT suspect
         ORDER BY due_at LIMIT :limit

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.ledger.database import Ledger
 from penstock.workers import board
+from penstock.workers.caretaker_metrics import CaretakerMetrics
 from penstock.workers.dispatcher import Dispatcher
+from penstock.workers.metric_files import MetricFiles
 from penstock.workers.metrics import Metrics
 from penstock.workers.rescuer import Rescuer
 
@@ -37,12 +39,13 @@ class Caretaker:
         self.stop_requested = threading.Event()
         self._page = page
         self._log = log
-        self._metrics = Metrics(metrics_dir, slot)
+        files = MetricFiles(metrics_dir, slot)
+        care = CaretakerMetrics(files)
         ledger = Ledger(database_url)
-        self._rescuer = Rescuer(ledger, metrics=self._metrics, log=log)
         self._dispatcher: Dispatcher | None = None
         if broker_url != "local":
-            self._dispatcher = Dispatcher(ledger, broker_url=broker_url, queues=queues, metrics=self._metrics, log=log)
+            self._dispatcher = Dispatcher(ledger, broker_url=broker_url, queues=queues, metrics=care, log=log)
+        self._rescuer = Rescuer(ledger, metrics=Metrics(files), care=care, counts_due=self._dispatcher is None, log=log)
 
     def run(self) -> int:
         """Returns the exit status."""
@@ -53,8 +56,7 @@ class Caretaker:
             self._page.state = board.RUNNING
         self._log.info("dispatching", broker=self._dispatcher is not None)
         while not self.stop_requested.wait(TICK_SECONDS):
-            healthy = self._dispatcher is None or self._dispatcher.is_healthy
-            if self._page is not None and healthy:
+            if self._page is not None and self._is_healthy:
                 self._page.prove_health(for_seconds=HEALTHY_SECONDS)
         self._rescuer.stop()
         if self._dispatcher is not None:
@@ -63,3 +65,7 @@ class Caretaker:
 
     def request_stop(self) -> None:
         self.stop_requested.set()
+
+    @property
+    def _is_healthy(self) -> bool:
+        return self._rescuer.is_healthy and (self._dispatcher is None or self._dispatcher.is_healthy)

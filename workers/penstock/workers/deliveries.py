@@ -9,26 +9,31 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pika
+import pika.exceptions
 from pika.adapters.select_connection import SelectConnection
 from tenacity import RetryCallState, wait_random_exponential
 
 from penstock.producers.client.endpoint import Endpoint, describe
+from penstock.schemas.message import EXCHANGE
 from penstock.workers import topology
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from collections.abc import Set as AbstractSet
 
-    import pika.exceptions
     from pika.channel import Channel
 
 RECONNECT_SECONDS_MAX = 10.0
 # A queue with other arguments is somebody's to delete; this is how soon we notice that it is gone.
 REFUSED_SECONDS = 10.0
+# pika takes up to 70 s to notice that a connection has fallen silent; until then everything looks well.
+ASK_SECONDS = 3.0
+SILENT_SECONDS_MAX = 15.0
 
 
 class Delivery(NamedTuple):
@@ -72,6 +77,7 @@ class Deliveries:
         self._applied = 0  # the prefetch that the consumers were started with; 0: none are
         self._applied_generation = 0  # what they put into the inbox carries this
         self._pending = 0  # replies that RabbitMQ owes us before the next change
+        self._answered_at = time.monotonic()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="deliveries", daemon=True)
 
@@ -86,9 +92,9 @@ class Deliveries:
 
     @property
     def is_consuming(self) -> bool:
-        """Whether every queue has a consumer that RabbitMQ has confirmed, or is paused on purpose."""
+        """Whether every queue has a consumer that RabbitMQ has confirmed, or is paused on purpose; and it answers."""
         channel = self._channel
-        if channel is None or not channel.is_open or self.refused:
+        if channel is None or not channel.is_open or self.refused or self._is_silent:
             return False
         confirmed = self._applied > 0 and not self._pending and len(self._consumers) == len(self._bindings)
         return self.prefetch == 0 or confirmed
@@ -203,7 +209,29 @@ class Deliveries:
         # A consumer cancelled by RabbitMQ means a deleted queue: only declaring everything again is sure to help.
         channel.add_on_cancel_callback(lambda _: self._break("a queue was deleted"))
         channel.add_on_close_callback(lambda _, error: self._break(describe(error)))
+        self._answered_at = time.monotonic()
+        self._ask(channel)
         self._reconcile()
+
+    @property
+    def _is_silent(self) -> bool:
+        return time.monotonic() - self._answered_at > SILENT_SECONDS_MAX
+
+    def _ask(self, channel: Channel) -> None:
+        """Ask for the exchange, to hear whether RabbitMQ still hears us; without it we would be bound to nothing."""
+        connection = self._connection
+        if connection is None or channel is not self._channel or not channel.is_open:
+            return
+        if self._is_silent:
+            # As pika does when it misses heartbeats: a goodbye would wait for an answer.
+            error = pika.exceptions.AMQPHeartbeatTimeout(f"RabbitMQ has not answered for {SILENT_SECONDS_MAX:g} s")
+            connection._terminate_stream(error)  # type: ignore[attr-defined]  # noqa: SLF001
+            return
+        channel.exchange_declare(EXCHANGE, passive=True, callback=lambda _: self._note_answer())
+        connection.ioloop.call_later(ASK_SECONDS, lambda: self._ask(channel))
+
+    def _note_answer(self) -> None:
+        self._answered_at = time.monotonic()
 
     def _reconcile(self) -> None:
         """Bring the consumers to the wanted prefetch: cancel and give back first, then consume anew."""

@@ -18,12 +18,13 @@ from penstock.ledger.failpoints import Failpoint, reach
 from penstock.ledger.leases import give_lease_back, take_lease
 from penstock.producers.client import InvalidJob, Publisher, PublishError, PublishRefused, PublishTimeout, Unroutable
 from penstock.workers import topology
+from penstock.workers.lookout import Lookout
 from penstock.workers.sessions import close_quietly
 
 if TYPE_CHECKING:
     from penstock.ledger.database import Ledger
     from penstock.ledger.dispatches import Due
-    from penstock.workers.metrics import Metrics
+    from penstock.workers.caretaker_metrics import CaretakerMetrics
 
 BATCH_JOBS_MAX = 500
 # RabbitMQ must never be a second backlog: at most so many rows of a queue are dispatched and not yet claimed.
@@ -55,7 +56,9 @@ _NOT_HELD = _Hold(0.0, 0.0)
 class Dispatcher:
     """One thread. Any number of dispatchers may run; the lease only saves double work."""
 
-    def __init__(self, ledger: Ledger, *, broker_url: str, queues: set[str], metrics: Metrics, log: Any) -> None:
+    def __init__(
+        self, ledger: Ledger, *, broker_url: str, queues: set[str], metrics: CaretakerMetrics, log: Any
+    ) -> None:
         self._ledger = ledger
         self._broker_url = broker_url
         self._known_queues = queues
@@ -63,6 +66,7 @@ class Dispatcher:
         self._log = log
         self._id = str(uuid.uuid4())
         self._publisher = Publisher(broker_url, name="penstock-dispatcher", timeout_seconds=PUBLISH_SECONDS)
+        self._lookout = Lookout(broker_url, name="penstock-dispatcher")
         self._session: Session | None = None
         self._queues: list[str] = []
         self._holds: dict[str, _Hold] = {}
@@ -71,7 +75,7 @@ class Dispatcher:
         self._empty: set[str] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="dispatcher", daemon=True)
-        self.passed_at = time.monotonic()
+        self.passed_at = self.answered_at = time.monotonic()
 
     def start(self) -> None:
         self._thread.start()
@@ -80,11 +84,12 @@ class Dispatcher:
         self._stopping.set()
         self._thread.join(timeout=PUBLISH_SECONDS + 5)
         self._publisher.close(timeout_seconds=2)
+        self._lookout.close()
 
     @property
     def is_healthy(self) -> bool:
-        """Whether passes end without an error, with or without work."""
-        return time.monotonic() - self.passed_at < 3 * PUBLISH_SECONDS
+        """Whether passes end without an error, with or without work, and RabbitMQ answers whoever leads."""
+        return time.monotonic() - min(self.passed_at, self.answered_at) < 3 * PUBLISH_SECONDS
 
     def _loop(self) -> None:
         state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
@@ -116,6 +121,8 @@ class Dispatcher:
             self._leads = take_lease(session, name=LEASE_NAME, holder=self._id, seconds=LEASE_SECONDS)
             self._lease_at = now
         if not self._leads:
+            self.answered_at = now
+            self._lookout.close()
             self._stopping.wait(LEASE_SECONDS / 5)
             return False
         if now - self._queues_at > QUEUES_SECONDS:
@@ -175,7 +182,7 @@ class Dispatcher:
         failed = [(row, error) for row, error in zip(due, batch.errors, strict=True) if error is not None]
         dispatches.mark_dispatched(session, confirmed)
         reach(Failpoint.DUE_MARKED)
-        self._metrics.published(queue, confirmed=len(confirmed), failed=len(failed))
+        self._metrics.published(queue, late_seconds=[row.late_seconds for row in confirmed], failed=len(failed))
         if confirmed:
             self._holds.pop(queue, None)
         self._mend(queue, failed)
@@ -195,11 +202,8 @@ class Dispatcher:
 
     def _look_for_lost(self, session: Session) -> None:
         """What was dispatched to a queue that has since been seen empty is not in it, and is dispatched again."""
-        queues = set(dispatches.dispatched_queues(session))
-        if not queues:
-            self._empty = set()
-            return
-        ready = topology.count_ready(self._broker_url, queues, name="penstock-dispatcher")
+        ready = self._lookout.count_ready(set(dispatches.dispatched_queues(session)))
+        self.answered_at = time.monotonic()
         empty = {queue for queue, messages in ready.items() if messages == 0}
         for queue in empty & self._empty:
             lost = dispatches.suspect_lost(session, queue=queue, older_seconds=LOST_AFTER_SECONDS)

@@ -1,31 +1,25 @@
-"""Metrics of a pool: one file set per process slot, read together by the monitor.
-
-prometheus-client's multiprocess mode names files by pid, so that they grow for ever where processes die. Here
-they are named by slot ("worker-0"): a replacement goes on with its predecessor's counters.
-"""
+"""What a pool counts of its jobs and processes."""
 
 from __future__ import annotations
 
-import os
 import time
-from bisect import bisect_left
-from collections import Counter as Tally
 from collections import deque
-from typing import TYPE_CHECKING, Any
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
+from typing import TYPE_CHECKING
 
 from penstock.ledger.admission import Admission, Admitted, Claim, Offer
 from penstock.ledger.state import Reason, State
 from penstock.schemas.identifiers import job_id_seconds
+from penstock.workers.metric_files import count, observe_many
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
+
+    from prometheus_client import Counter
 
     from penstock.ledger.quarantine import Unreadable
     from penstock.ledger.rescue import Rescued
     from penstock.ledger.settlement import Outcome
+    from penstock.workers.metric_files import MetricFiles
 
 WAIT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 RUN_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
@@ -40,19 +34,8 @@ Sample = tuple[str, str, float, float]
 class Metrics:
     """The metrics of one process. Counters move once per batch, histograms once per second (`flush`)."""
 
-    def __init__(self, directory: Path, slot: str) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
-        values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
-        registry = CollectorRegistry()
-
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(name, text, labels, registry=registry)
-
-        def histogram(name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
-            return Histogram(name, text, labels, buckets=buckets, registry=registry)
-
-        by_type = ("queue", "type")
+    def __init__(self, files: MetricFiles) -> None:
+        counter, histogram, by_type = files.counter, files.histogram, ("queue", "type")
         self._claimed = counter("penstock_jobs_claimed", "Jobs claimed for running", *by_type)
         self._absorbed = counter("penstock_jobs_absorbed", "Deliveries that wait in the ledger", *by_type)
         self._duplicates = counter("penstock_jobs_duplicates", "Deliveries of jobs known already", *by_type)
@@ -63,42 +46,22 @@ class Metrics:
         self._cancelled = counter("penstock_jobs_cancelled", "Jobs cancelled", *by_type)
         self._fenced = counter("penstock_jobs_fenced", "Outcomes dropped: the job had another owner", *by_type)
         self._released = counter("penstock_jobs_released", "Claims handed back without an attempt", *by_type)
-        self._rescued = counter("penstock_jobs_rescued", "Jobs freed from processes that are gone", "queue", "type")
+        self._rescued = counter("penstock_jobs_rescued", "Jobs freed from processes that are gone", *by_type)
         self._quarantined = counter("penstock_messages_quarantined", "Messages that could not be read", "queue")
-        self._published = counter("penstock_jobs_published", "Due jobs published and confirmed", "queue")
-        self._publish_failures = counter("penstock_publish_failures", "Publishes without a confirm", "queue")
+        self._deaths = counter(
+            "penstock_process_deaths", "Processes of the pool that ended unasked", "pool", "kind", "how"
+        )
         self._claims = histogram("penstock_claim_batch_jobs", "Jobs per claim", BATCH_BUCKETS)
         self._settles = histogram("penstock_settle_batch_jobs", "Jobs per settle", BATCH_BUCKETS)
         self._wait = histogram("penstock_job_wait_seconds", "From due to started", WAIT_BUCKETS, *by_type)
         self._run = histogram("penstock_job_run_seconds", "From started to returned", RUN_BUCKETS, *by_type)
-        self._oldest_due = Gauge(
-            "penstock_oldest_due_seconds",
-            "Age of the oldest due job that is neither dispatched nor claimed",
-            ["queue"],
-            multiprocess_mode="mostrecent",
-            registry=registry,
-        )
-        self._due = Gauge(
-            "penstock_due_jobs",
-            "Due jobs that are neither dispatched nor claimed",
-            ["queue"],
-            multiprocess_mode="mostrecent",
-            registry=registry,
-        )
-        self._passed_at = Gauge(
-            "penstock_dispatcher_last_pass_timestamp_seconds",
-            "When a dispatcher last finished a pass without an error",
-            multiprocess_mode="mostrecent",
-            registry=registry,
-        )
         self.samples: deque[Sample] = deque(maxlen=1_000_000)
-        self._known_queues: set[str] = set()
 
     def claimed(self, claims: Sequence[Claim]) -> None:
         """A claim straight from the ledger."""
         if claims:
             self._claims.observe(len(claims))
-            _count(self._claimed, ((claim.queue, claim.type) for claim in claims))
+            count(self._claimed, ((claim.queue, claim.type) for claim in claims))
 
     def admitted(self, offers: Sequence[Offer], admission: Admission, unreadable: Sequence[Unreadable]) -> None:
         """A batch of deliveries."""
@@ -109,10 +72,10 @@ class Metrics:
         }
         if admission.claims:
             self._claims.observe(len(admission.claims))
-            _count(self._claimed, ((claim.queue, claim.type) for claim in admission.claims))
+            count(self._claimed, ((claim.queue, claim.type) for claim in admission.claims))
         if len(admission.claims) < len(offers):
             for outcome, metric in counters.items():
-                _count(
+                count(
                     metric,
                     (
                         (offer.queue, _label_of(offer.message.type, offer.reason))
@@ -120,8 +83,8 @@ class Metrics:
                         if admission.outcomes.get(offer.message.id) is outcome
                     ),
                 )
-            _count(self._dead, _dead_on_arrival(offers, admission))
-        _count(self._quarantined, ((item.queue,) for item in unreadable))
+            count(self._dead, _dead_on_arrival(offers, admission))
+        count(self._quarantined, ((item.queue,) for item in unreadable))
 
     def settled(self, outcomes: Sequence[tuple[Outcome, Claim | None]], fenced: set[str]) -> None:
         """A batch of outcomes that the ledger has taken."""
@@ -138,7 +101,7 @@ class Metrics:
             if metric is self._dead:
                 labels += (outcome.reason or "",)
             metric.labels(*labels).inc()
-        _count(self._completed, completed)
+        count(self._completed, completed)
 
     def completed_by_handler(self, claim: Claim, *, fenced: bool) -> None:
         """The handler's own transaction has completed the job, or found that it belongs to somebody else."""
@@ -146,30 +109,15 @@ class Metrics:
 
     def rescued(self, jobs: Iterable[Rescued]) -> None:
         freed = list(jobs)
-        _count(self._rescued, ((job.queue, job.type) for job in freed))
+        count(self._rescued, ((job.queue, job.type) for job in freed))
         # Convicted jobs are suspects; the others may have started and must not start twice.
         dead = [job for job in freed if job.state == State.DEAD]
-        _count(self._dead, ((job.queue, job.type, "crash" if job.suspect else "outcome_unknown") for job in dead))
-        _count(self._cancelled, ((job.queue, job.type) for job in freed if job.state == State.CANCELLED))
+        count(self._dead, ((job.queue, job.type, "crash" if job.suspect else "outcome_unknown") for job in dead))
+        count(self._cancelled, ((job.queue, job.type) for job in freed if job.state == State.CANCELLED))
 
-    def published(self, queue: str, *, confirmed: int, failed: int) -> None:
-        self._published.labels(queue).inc(confirmed)
-        if failed:
-            self._publish_failures.labels(queue).inc(failed)
-
-    def dispatcher_passed(self) -> None:
-        self._passed_at.set(time.time())
-
-    def due(self, queues: Sequence[tuple[str, int, float]]) -> None:
-        """(queue, due jobs, age of the oldest in seconds); queues that are not named have none."""
-        now = {queue for queue, _, _ in queues}
-        for queue in self._known_queues - now:
-            self._due.labels(queue).set(0)
-            self._oldest_due.labels(queue).set(0)
-        for queue, jobs, age in queues:
-            self._due.labels(queue).set(jobs)
-            self._oldest_due.labels(queue).set(max(0.0, age))
-        self._known_queues |= now
+    def died(self, pool: str, kind: str, how: str) -> None:
+        """A process has ended that nobody had asked to."""
+        self._deaths.labels(pool, kind, how).inc()
 
     def flush(self) -> None:
         """Move what the threads have measured into the histograms, a batch at a time."""
@@ -178,8 +126,8 @@ class Metrics:
             queue, job_type, wait, run = self.samples.popleft()
             gathered.setdefault((queue, job_type), []).append((wait, run))
         for labels, pairs in gathered.items():
-            _observe_many(self._wait.labels(*labels), WAIT_BUCKETS, [wait for wait, _ in pairs])
-            _observe_many(self._run.labels(*labels), RUN_BUCKETS, [run for _, run in pairs])
+            observe_many(self._wait.labels(*labels), WAIT_BUCKETS, [wait for wait, _ in pairs])
+            observe_many(self._run.labels(*labels), RUN_BUCKETS, [run for _, run in pairs])
 
     def _metric_of(self, outcome: Outcome) -> Counter:
         return {
@@ -211,15 +159,3 @@ def _dead_on_arrival(offers: Sequence[Offer], admission: Admission) -> Iterator[
             yield offer.queue, offer.message.type, Reason.KEY_CONFLICT
         elif outcome is Admitted.GIVEN_UP and offer.reason is not None:
             yield offer.queue, _label_of(offer.message.type, offer.reason), offer.reason
-
-
-def _count(metric: Counter, labels: Iterable[tuple[str, ...]]) -> None:
-    for names, count in Tally(labels).items():
-        metric.labels(*names).inc(count)
-
-
-def _observe_many(histogram: Any, bounds: Sequence[float], seconds: Sequence[float]) -> None:
-    """What `observe` does, for many values at once: each single one would cost a file write of its own."""
-    for index, count in Tally(bisect_left(bounds, value) for value in seconds).items():
-        histogram._buckets[index].inc(count)  # noqa: SLF001 - see the docstring
-    histogram._sum.inc(sum(seconds))  # noqa: SLF001

@@ -31,6 +31,7 @@ from penstock.workers.holding import Holding
 from penstock.workers.hooks import Hooks
 from penstock.workers.intake import AmqpIntake, Intake, LedgerIntake
 from penstock.workers.liveness import FileLock
+from penstock.workers.metric_files import MetricFiles
 from penstock.workers.metrics import Metrics
 from penstock.workers.pulse import Pulse
 from penstock.workers.reading import Reader
@@ -65,10 +66,11 @@ class WorkerProcess:
         self.queues = sorted(registry.bindings(pool.queues))
         self.ledger = Ledger(pool.database_url)
         self.holding = Holding(threads=self.threads)
-        self.metrics = Metrics(pool.metrics_dir, slot)
+        self.metrics = Metrics(MetricFiles(pool.metrics_dir, slot))
         self.stop_requested = threading.Event()
         self.ends_at = math.inf  # when handlers that still run are interrupted
         self.deliveries: Deliveries | None = None
+        self.workers: list[WorkerThread] = []
 
     def run(self) -> int:
         """Returns the exit status. Everything that needs a connection is opened here, after the fork."""
@@ -153,7 +155,7 @@ class WorkerProcess:
         )
         self.settler.start()
         self.pulse.start()
-        for number in range(self.threads):
+        self.workers = [
             WorkerThread(
                 number,
                 holding=self.holding,
@@ -162,7 +164,11 @@ class WorkerProcess:
                 executor=executor,
                 metrics=self.metrics,
                 page=self.page,
-            ).start()
+            )
+            for number in range(self.threads)
+        ]
+        for worker in self.workers:
+            worker.start()
         if self.deliveries is not None:
             self.deliveries.start()
         self.intake.start()
@@ -193,9 +199,16 @@ class WorkerProcess:
         return intake
 
     def _is_healthy(self) -> bool:
-        """Alive means consuming: RabbitMQ delivers to us, or we are full; and the ledger answers."""
+        """Alive means consuming: RabbitMQ delivers to us, or we are full; what comes is claimed, run and settled."""
         consuming = self.deliveries is None or self.deliveries.is_consuming
-        return consuming and self.intake.is_healthy and not self.stop_requested.is_set()
+        runs = all(worker.is_alive() for worker in self.workers)
+        return (
+            consuming
+            and runs
+            and self.intake.is_healthy
+            and self.settler.is_healthy
+            and not self.stop_requested.is_set()
+        )
 
     def _wait(self) -> None:
         while not self.stop_requested.wait(0.5):

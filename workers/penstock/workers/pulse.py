@@ -142,7 +142,10 @@ class Pulse:
         ignored = [job_id for job_id, since in self._asked_at.items() if now - since > CANCEL_GRACE_SECONDS]
         if ignored:
             outcomes = [Outcome(job_id, running[job_id], State.CANCELLED, Reason.CANCELLED) for job_id in ignored]
-            settle(session, outcomes, process_id=self._process.id)
+            fenced = settle(session, outcomes, process_id=self._process.id)
+            settled = [(it, self._holding.claims.get(it.job_id)) for it in outcomes if it.job_id not in fenced]
+            if settled:
+                self._metrics.settled(settled, set())
 
     def _sign_off(self) -> None:
         try:

@@ -1,4 +1,7 @@
-"""The rescuer frees jobs of processes that vanished with their host, and prunes what has ended long ago."""
+"""The rescuer frees jobs of processes that vanished with their host, and prunes what has ended long ago.
+
+Where nobody dispatches, it also tells what is due and waits.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from penstock.ledger import processes
 from penstock.ledger.database import LedgerUnavailable, Session
+from penstock.ledger.dispatches import due_queues
 from penstock.ledger.rescue import rescue_lost
 from penstock.ledger.retention import PRUNE_BATCH_JOBS, prune_jobs, prune_keys
 from penstock.workers.liveness import is_held
@@ -18,6 +22,7 @@ from penstock.workers.sessions import close_quietly
 
 if TYPE_CHECKING:
     from penstock.ledger.database import Ledger
+    from penstock.workers.caretaker_metrics import CaretakerMetrics
     from penstock.workers.metrics import Metrics
 
 READ_SECONDS = 1.0
@@ -25,6 +30,8 @@ LAPSE_SECONDS = 15.0
 # A longer pause between two reads (an outage, a frozen rescuer) proves nothing about anybody: start over.
 GAP_SECONDS_MAX = 5.0
 PRUNE_SECONDS = 60.0
+COUNT_DUE_SECONDS = 5.0
+HEALTHY_SECONDS = 10.0
 
 
 class Lapses:
@@ -56,13 +63,16 @@ class Lapses:
 class Rescuer:
     """One thread. Any number of rescuers may run: a job is freed once, whoever comes first."""
 
-    def __init__(self, ledger: Ledger, *, metrics: Metrics, log: Any) -> None:
+    def __init__(self, ledger: Ledger, *, metrics: Metrics, care: CaretakerMetrics, counts_due: bool, log: Any) -> None:
         self._ledger = ledger
         self._metrics = metrics
+        self._care = care
+        self._counts_due = counts_due
         self._log = log
         self._lapses = Lapses()
         self._session: Session | None = None
-        self._pruned_at = time.monotonic()
+        self._pruned_at = self._passed_at = time.monotonic()
+        self._counted_at = -1e9
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="rescuer", daemon=True)
 
@@ -73,6 +83,11 @@ class Rescuer:
         self._stopping.set()
         self._thread.join(timeout=5)
 
+    @property
+    def is_healthy(self) -> bool:
+        """Whether passes end without an error, whoever is to be rescued."""
+        return time.monotonic() - self._passed_at < HEALTHY_SECONDS
+
     def _loop(self) -> None:
         while not self._stopping.wait(READ_SECONDS):
             try:
@@ -80,6 +95,9 @@ class Rescuer:
                     self._session = self._ledger.session()
                 self._look(self._session)
                 self._prune(self._session)
+                self._count_due(self._session)
+                self._passed_at = time.monotonic()
+                self._care.rescuer_passed()
             except (DBAPIError, LedgerUnavailable) as error:
                 self._log.warning("nobody is judged until the ledger answers", error=type(error).__name__)
                 self._lapses.forget()
@@ -110,7 +128,13 @@ class Rescuer:
             return
         more = prune_jobs(session) == PRUNE_BATCH_JOBS or prune_keys(session) == PRUNE_BATCH_JOBS
         if not more:
-            self._pruned_at = time.monotonic()
+            self._pruned_at = self._passed_at = time.monotonic()
+        self._counted_at = -1e9
+
+    def _count_due(self, session: Session) -> None:
+        if self._counts_due and time.monotonic() - self._counted_at > COUNT_DUE_SECONDS:
+            self._care.due(due_queues(session))
+            self._counted_at = time.monotonic()
 
     def _drop_session(self) -> None:
         session, self._session = self._session, None

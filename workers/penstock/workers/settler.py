@@ -29,6 +29,7 @@ BATCH_JOBS_MAX = 500
 LINGER_SECONDS = 0.004
 OUTAGE_WAIT_SECONDS_MAX = 2.0
 REFUSED = "RefusedByLedger"
+STUCK_SECONDS = 10.0
 
 
 class Settler:
@@ -51,12 +52,18 @@ class Settler:
         self._outcomes: SimpleQueue[Outcome | None] = SimpleQueue()
         self._waiting: dict[str, threading.Event] = {}
         self._session: Session | None = None
+        self._writing_since: float | None = None
         self._gave_up = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="settler", daemon=True)
-        self.is_connected = False
 
     def start(self) -> None:
         self._thread.start()
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether outcomes get through: no batch has been waiting for the ledger's answer for long."""
+        since = self._writing_since
+        return self._thread.is_alive() and (since is None or time.monotonic() - since < STUCK_SECONDS)
 
     def put(self, outcome: Outcome) -> None:
         self._outcomes.put(outcome)
@@ -78,8 +85,10 @@ class Settler:
         stopping = False
         while not stopping:
             batch, stopping = self._gather()
+            self._writing_since = time.monotonic()
             if batch and (fenced := self._write(batch)) is not None:
                 self._forget(batch, fenced)
+            self._writing_since = None
         self._drop_session()
 
     def _forget(self, batch: list[Outcome], fenced: set[str]) -> None:
@@ -120,14 +129,12 @@ class Settler:
             try:
                 if self._session is None:
                     self._session = self._ledger.session()
-                self.is_connected = True
                 reach(Failpoint.SETTLING)
                 fenced = settle(self._session, batch, process_id=self._process_id)
                 reach(Failpoint.SETTLED)
             except (DBAPIError, LedgerUnavailable, BadValue) as error:
                 if is_bad_data(error):
                     return self._write_singly(batch)
-                self.is_connected = False
                 self._log.warning("outcomes wait for the ledger", jobs=len(batch), error=type(error).__name__)
                 self._drop_session()
                 self._gave_up.wait(wait(state))

@@ -24,9 +24,11 @@ from penstock.ledger.failpoints import Failpoint, reach
 from penstock.workers import board
 from penstock.workers.board import Board, Page
 from penstock.workers.caretaker import Caretaker
+from penstock.workers.census import KINDS
 from penstock.workers.deaths import DeadProcess, clear_abandoned, record_death, record_timeout
+from penstock.workers.metric_files import MetricFiles, start_afresh
 from penstock.workers.metrics import Metrics
-from penstock.workers.monitor import KINDS, Monitor
+from penstock.workers.monitor import Monitor
 from penstock.workers.process import WorkerProcess, stop_on_signals, stop_with_supervisor
 
 if TYPE_CHECKING:
@@ -88,7 +90,8 @@ class Supervisor:
         # What is loaded by now lives for ever: keep the collector of the children from walking (and copying) it.
         gc.collect()
         gc.freeze()
-        self._metrics = Metrics(pool.metrics_dir, "supervisor")
+        start_afresh(pool.metrics_dir)
+        self._metrics = Metrics(MetricFiles(pool.metrics_dir, "supervisor"))
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         self._clear_abandoned()
         self.log.info("pool started", processes=pool.processes, threads=pool.threads, pid=os.getpid())
@@ -201,6 +204,7 @@ class Supervisor:
         if child.kind in (board.WORKER, board.LANE):
             self._dead.append(dead)
         if not clean:
+            self._metrics.died(self.pool.name, KINDS[child.kind], dead.how)
             self.log.error("process died", process_id=child.process_id, slot=child.slot, how=dead.how, ran=len(running))
             if running or was_healthy or time.monotonic() - child.started_at > EARLY_DEATH_SECONDS:
                 self._early_deaths[child.kind] = 0

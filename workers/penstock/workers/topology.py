@@ -11,6 +11,7 @@ from pika.exchange_type import ExchangeType
 
 from penstock.producers.client.endpoint import Endpoint
 from penstock.schemas.message import EXCHANGE
+from penstock.workers.lookout import NOT_FOUND, Lookout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from pika.adapters.blocking_connection import BlockingChannel
 
-NOT_FOUND = 404
 PRECONDITION_FAILED = 406
 
 # Only what is constant for the life of the wire version; what can be tuned is set by policy. Attempts are
@@ -58,18 +58,8 @@ def declare(url: str, bindings: Mapping[str, AbstractSet[str]], *, name: str) ->
 
 def count_ready(url: str, queues: AbstractSet[str], *, name: str) -> dict[str, int | None]:
     """How many messages wait in each queue; None for a queue that does not exist. Raises `AMQPError`."""
-    counts: dict[str, int | None] = {}
-    with pika.BlockingConnection(Endpoint.read(url, name=name).parameters) as connection:
-        channel = connection.channel()
-        for queue in sorted(queues):
-            if not channel.is_open:
-                channel = connection.channel()
-            try:
-                counts[queue] = channel.queue_declare(queue, passive=True).method.message_count
-            except pika.exceptions.ChannelClosedByBroker as error:
-                if error.reply_code == NOT_FOUND:
-                    counts[queue] = None
-    return counts
+    with Lookout(url, name=name) as lookout:
+        return lookout.count_ready(queues)
 
 
 def _declare_queue(

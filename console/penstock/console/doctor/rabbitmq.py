@@ -16,7 +16,8 @@ from penstock.console.doctor.finding import Finding, ok, problem, skipped, warni
 from penstock.console.failures import broker_text
 from penstock.producers.client.endpoint import Endpoint
 from penstock.schemas.message import EXCHANGE
-from penstock.workers.topology import NOT_FOUND, PRECONDITION_FAILED, QUEUE_ARGUMENTS
+from penstock.workers.lookout import NOT_FOUND
+from penstock.workers.topology import PRECONDITION_FAILED, QUEUE_ARGUMENTS
 
 VERSION_MIN = (3, 10)
 ALARM_SECONDS = 3

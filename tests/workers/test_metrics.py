@@ -1,0 +1,113 @@
+"""The figures of a pool: what survives which death, and what is said on each transport."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from tests.waiting import until
+from tests.workers import jobs
+from tests.workers.site import Site
+
+from penstock.ledger.jobs import cancel_job
+from penstock.producers.ledger_producer import LedgerProducer
+from penstock.schemas import Message
+from penstock.workers.caretaker_metrics import CaretakerMetrics
+from penstock.workers.metric_files import MetricFiles, start_afresh
+from penstock.workers.metrics import Metrics
+
+FAST = {"rescuer.COUNT_DUE_SECONDS": 0.2}
+
+
+def scraped(folder: Path) -> dict[str, float]:
+    """What a monitor would serve."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]
+    lines = generate_latest(registry).decode().splitlines()
+    pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, value in pairs}
+
+
+def test_a_replacement_goes_on_with_the_counters_of_its_slot(tmp_path: Path) -> None:
+    """And two slots add up."""
+    for slot in ("worker-0", "worker-0", "worker-1"):
+        Metrics(MetricFiles(tmp_path, slot)).died("default", "worker", "SIGKILL")
+    assert scraped(tmp_path)['penstock_process_deaths_total{how="SIGKILL",kind="worker",pool="default"}'] == 3
+
+
+def test_what_a_dispatcher_saw_is_forgotten_with_it(tmp_path: Path) -> None:
+    """Else a queue that was drained while nobody looked would have due jobs for ever."""
+    CaretakerMetrics(MetricFiles(tmp_path, "dispatcher-0")).due([("drained", 5, 60.0), ("demo", 2, 1.0)])
+    CaretakerMetrics(MetricFiles(tmp_path, "dispatcher-0")).due([("demo", 3, 1.0)])
+    due = {name: value for name, value in scraped(tmp_path).items() if name.startswith("penstock_due_jobs")}
+    assert due == {'penstock_due_jobs{queue="demo"}': 3}
+
+
+def test_a_queue_that_was_drained_is_said_to_be_empty(tmp_path: Path) -> None:
+    """By the one who saw its jobs."""
+    metrics = CaretakerMetrics(MetricFiles(tmp_path, "dispatcher-0"))
+    metrics.due([("demo", 2, 1.0)])
+    metrics.due([])
+    now = scraped(tmp_path)
+    assert (now['penstock_due_jobs{queue="demo"}'], now['penstock_oldest_due_seconds{queue="demo"}']) == (0, 0)
+
+
+def test_a_pool_that_starts_counts_from_zero(tmp_path: Path) -> None:
+    """And says since when, so that the first of a kind is seen as one more."""
+    Metrics(MetricFiles(tmp_path, "worker-0")).died("default", "worker", "SIGKILL")
+    start_afresh(tmp_path)
+    now = scraped(tmp_path)
+    assert list(now) == ["penstock_started_timestamp_seconds"]
+    assert now["penstock_started_timestamp_seconds"] > 1e9
+
+
+@pytest.mark.parametrize("transport", ["embedded", "small", "full"])
+def test_what_waits_and_for_how_long_is_told_on_each_transport(transport: str, request: pytest.FixtureRequest) -> None:
+    """Whether there is a dispatcher or not; and who passes, does."""
+    fixture = {"embedded": "own_embedded_site", "small": "own_small_site", "full": "own_site"}[transport]
+    site: Site = request.getfixturevalue(fixture)
+    with site.pool(constants=FAST) as pool:
+        LedgerProducer(site.database_url).publish_message(Message.raw(type="nobody.runs", body=b"{}"), queue="nobody")
+        if transport == "full":
+            until(lambda: pool.metric("penstock_dispatch_lag_seconds_count", queue="nobody") == 1, what="its dispatch")
+            until(lambda: pool.metric("penstock_dispatcher_last_pass_timestamp_seconds") > 1e9, what="a pass")
+            assert pool.metric("penstock_info", transport="rabbitmq") == 1
+        else:
+            until(lambda: pool.metric("penstock_due_jobs", queue="nobody") == 1, what="one due job")
+            until(lambda: pool.metric("penstock_oldest_due_seconds", queue="nobody") > 0.5, what="its age")
+            assert pool.metric("penstock_dispatcher_last_pass_timestamp_seconds") == 0
+            assert pool.metric("penstock_info", transport="ledger") == 1
+        until(lambda: pool.metric("penstock_rescuer_last_pass_timestamp_seconds") > 1e9, what="a pass of the rescuer")
+        assert pool.metric("penstock_due_measured_timestamp_seconds") > 1e9
+    site.close()
+
+
+def test_a_process_that_dies_unasked_is_counted_and_one_that_is_asked_is_not(own_small_site: Site) -> None:
+    """With how it died."""
+    site = own_small_site
+    with site.pool() as pool:
+        os.kill(pool.workers()[0], signal.SIGKILL)
+        pool.await_log("process died", how="SIGKILL")
+        until(lambda: pool.metric("penstock_process_deaths_total", kind="worker", how="SIGKILL") == 1, what="the count")
+        site.run(jobs.Note(name="after"))
+        until(lambda: "lane" not in pool.children().values(), what="the lane to have ended")
+        assert pool.metric("penstock_process_deaths_total") == 1
+    site.close()
+
+
+def test_a_job_that_ignores_its_cancelling_is_counted_once_as_cancelled_and_once_as_fenced(
+    own_small_site: Site,
+) -> None:
+    """Cancelled by the pulse; what its handler says later is dropped."""
+    site = own_small_site
+    with site.pool(constants={"pulse.CANCEL_GRACE_SECONDS": 0.5}) as pool:
+        job_id = site.publish(jobs.Gated(name="deaf")).job_id
+        site.sink.await_events("started", job=job_id)
+        assert cancel_job(site.session, job_id, actor="test") == "requested"
+        assert site.await_end(job_id)["state"] == "cancelled"
+        until(lambda: pool.metric("penstock_jobs_cancelled_total", type="test.gated") == 1, what="the cancel")
+        site.sink.open_gate("deaf")
+        until(lambda: pool.metric("penstock_jobs_fenced_total", type="test.gated") == 1, what="the late outcome")
+    site.close()

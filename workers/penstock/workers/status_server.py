@@ -1,0 +1,74 @@
+"""One port for people, Prometheus and probes: `/metrics`, `/healthz`, `/readyz`."""
+
+from __future__ import annotations
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, Self
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from prometheus_client.registry import Collector
+
+
+PLAIN = "text/plain; charset=utf-8"
+
+
+class StatusServer:
+    """Serves while it is entered: what the collector says, and the figures that processes leave in `metrics_dir`."""
+
+    def __init__(
+        self,
+        *,
+        address: tuple[str, int],
+        collector: Collector,
+        metrics_dir: Path,
+        judge: Callable[[str], tuple[bool, str]],
+        log: Any,
+    ) -> None:
+        metrics_dir.mkdir(parents=True, exist_ok=True)
+        registry = CollectorRegistry()
+        registry.register(collector)
+        MultiProcessCollector(registry, path=str(metrics_dir))  # type: ignore[no-untyped-call]
+        self._server = ThreadingHTTPServer(address, _handler(registry, judge))
+        self._log = log
+
+    def __enter__(self) -> Self:
+        host, port = self._server.server_address[:2]
+        threading.Thread(target=self._server.serve_forever, name="status", daemon=True).start()
+        self._log.info("metrics and health", url=f"http://{host!s}:{port}/metrics")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _handler(registry: CollectorRegistry, judge: Callable[[str], tuple[bool, str]]) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            if path == "/metrics":
+                self._answer(200, generate_latest(registry), CONTENT_TYPE_LATEST)
+            elif path in ("/healthz", "/readyz"):
+                good, said = judge(path)
+                self._answer(200 if good else 503, f"{said}\n".encode(), PLAIN)
+            else:
+                self._answer(404, b"try /metrics, /healthz or /readyz\n", PLAIN)
+
+        def _answer(self, status: int, body: bytes, content_type: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its signature
+            """Scrapes are not news."""
+
+    return Handler
