@@ -3,6 +3,8 @@
 import os
 import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 
 INSTALL_SECONDS_MAX = 600.0
 
@@ -22,12 +24,29 @@ def install(package: str) -> None:
     _apt_get("install", "--yes", "--no-install-recommends", "--no-upgrade", package)
 
 
-def _apt_get(*words: str) -> None:
+def unpack(package: str, folder: Path) -> None:
+    """Put the files of one package below `folder`, and nothing into the system; raises RuntimeError.
+
+    For programs that need nothing but a C library, and whose package would start a service.
+    """
+    _apt_get("update")
+    with tempfile.TemporaryDirectory(prefix="penstock-debian-") as downloads:
+        _apt_get("-o", "APT::Sandbox::User=root", "download", package, folder=Path(downloads))
+        [file] = Path(downloads).glob("*.deb")
+        folder.mkdir(parents=True, exist_ok=True)
+        _run(["dpkg-deb", "-x", str(file), str(folder)])
+
+
+def _apt_get(*words: str, folder: Path | None = None) -> None:
+    _run(["apt-get", "-qq", *words], folder=folder)
+
+
+def _run(command: list[str], *, folder: Path | None = None) -> None:
     # RUNLEVEL=1 keeps the package from starting its service
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    command = ["apt-get", "-qq", *words]
     done = subprocess.run(
         command,
+        cwd=folder,
         check=False,
         capture_output=True,
         text=True,
