@@ -8,7 +8,13 @@ from sqlalchemy.exc import DBAPIError
 from tests.ledger.samples import OTHER_TOKEN, TOKEN, change, claimed, count, row_of, state_of, waiting_offer
 
 from penstock.ledger import jobs
-from penstock.ledger.completion import Fenced, complete_within, hold_within, is_completed_under
+from penstock.ledger.completion import (
+    Fenced,
+    complete_and_commit,
+    complete_within,
+    hold_within,
+    is_completed_under,
+)
 from penstock.ledger.database import Ledger, Session
 from penstock.ledger.tables import jobs as jobs_table
 
@@ -50,6 +56,49 @@ def test_a_stale_token_rolls_the_handlers_writes_back(session: Session, handlers
     assert _orders(session) == 0
     assert state_of(session, claim.id) == "executing"
     assert count(session, jobs_table) == 1
+
+
+@pytest.mark.parametrize("result", [None, b"{}"], ids=["in one round trip", "with a result"])
+def test_the_completion_commits(session: Session, handlers: Engine, result: bytes | None) -> None:
+    """And the connection is good for the next job."""
+    for orders in (1, 2):
+        claim = claimed(session)
+        with handlers.connect() as connection:
+            connection.execute(text("INSERT INTO orders VALUES (1)"))
+            complete_and_commit(connection, job_id=claim.id, token=TOKEN, result=result)
+        assert (state_of(session, claim.id), row_of(session, claim.id).result) == ("completed", result)
+        assert row_of(session, claim.id).attempts == 1
+        assert _orders(session) == orders
+
+
+@pytest.mark.parametrize("result", [None, b"{}"], ids=["in one round trip", "with a result"])
+def test_a_completion_that_is_fenced_commits_nothing(session: Session, handlers: Engine, result: bytes | None) -> None:
+    """Nor does whatever comes after it on the same connection."""
+    claim = claimed(session)
+    change(session, claim.id, token=OTHER_TOKEN)
+    with handlers.connect() as connection:
+        connection.execute(text("INSERT INTO orders VALUES (1)"))
+        with pytest.raises(Fenced):
+            complete_and_commit(connection, job_id=claim.id, token=TOKEN, result=result)
+        connection.rollback()
+        assert connection.execute(text("SELECT COUNT(*) FROM orders")).scalar() == 0
+    assert state_of(session, claim.id) == "executing"
+
+
+def test_a_handler_that_goes_on_after_an_error_of_the_database_completes_nothing(
+    session: Session, handlers: Engine
+) -> None:
+    """Its transaction is aborted, whoever has swallowed the error; on SQLite it is not."""
+    claim = claimed(session)
+    with handlers.connect() as connection:
+        connection.execute(text("INSERT INTO orders VALUES (1)"))
+        with pytest.raises(DBAPIError):
+            connection.execute(text("INSERT INTO nowhere VALUES (1)"))
+        if session.dialect.name == "postgresql":
+            with pytest.raises(DBAPIError):
+                complete_and_commit(connection, job_id=claim.id, token=TOKEN)
+        connection.rollback()
+    assert (state_of(session, claim.id), _orders(session)) == ("executing", 0)
 
 
 def test_an_error_after_the_completion_rolls_it_back(session: Session, handlers: Engine) -> None:

@@ -71,7 +71,6 @@ def settlements(session: Session) -> None:
     job_id = claimed(session).id
     effects.intend(session, job_id=job_id, token=TOKEN, step="mail", key="k")
     effects.record_outcome(session, job_id=job_id, token=TOKEN, step="mail", state=effects.EffectState.DONE)
-    hold_within(session.connection, job_id=job_id, token=TOKEN)
     complete_within(session.connection, job_id=job_id, token=TOKEN)
     is_completed_under(session, job_id=job_id, token=TOKEN)
 
@@ -202,6 +201,27 @@ def test_what_looks_every_second_does_not_read_the_backlog(postgres: Ledger, mon
         assert len(found) == 21
         for query, parameters in seen.items():
             assert rows_read(session, query, parameters) < 200, query
+
+
+@pytest.mark.parametrize("guarded", [True, False], ids=["as it is", "without its setting"])
+def test_a_completing_handler_takes_the_index_while_the_table_is_small(postgres: Ledger, *, guarded: bool) -> None:
+    """A plan is made then, and kept while the table grows; without the setting of our functions it would walk."""
+    engine = postgres.engine(purpose="handlers")
+    with postgres.session() as session, engine.connect() as connection:
+        session.connection.exec_driver_sql("ANALYZE")
+        if not guarded:
+            session.connection.exec_driver_sql("ALTER FUNCTION penstock_complete RESET ALL")
+            session.connection.exec_driver_sql("ALTER FUNCTION penstock_hold RESET ALL")
+        for _ in range(12):
+            job_id = claimed(session).id
+            hold_within(connection, job_id=job_id, token=TOKEN)
+            complete_within(connection, job_id=job_id, token=TOKEN)
+            walks = connection.exec_driver_sql(
+                "SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'jobs'"
+            ).scalar_one()
+            connection.commit()
+    engine.dispose()
+    assert (walks == 0) is guarded
 
 
 def rows_read(session: Session, statement: str, parameters: Any) -> int:

@@ -119,10 +119,11 @@ def _interruption(job_id: str, row: Row) -> Outcome:
 
 def completed_within(session: Session, rows: Rows) -> None:
     for job_id in rows:
+        session.connection.exec_driver_sql("SAVEPOINT before")
         try:
             completion.complete_within(session.connection, job_id=job_id, token=TOKEN, result=b"{}")
         except completion.Fenced:
-            continue
+            session.connection.exec_driver_sql("ROLLBACK TO SAVEPOINT before")
 
 
 def crashed(death: Death, *, alone: bool) -> Event:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from penstock.ledger import effects
 from penstock.ledger.admission import Offer, offer
-from penstock.ledger.completion import Fenced, complete_within, hold_within, is_completed_under
+from penstock.ledger.completion import Fenced, complete_and_commit, hold_within, is_completed_under
 from penstock.ledger.database import Session, is_disconnect
 from penstock.ledger.effects import EffectState
 from penstock.ledger.failpoints import Failpoint, reach
@@ -172,18 +172,10 @@ class Context:
         after it is logged, not retried. Raises `RuntimeError` on a second use.
         """
         self._require_open("a second ctx.transaction()")
-        claim = self._claim
         with self._open() as connection:
             yield connection
-            complete_within(
-                connection,
-                job_id=claim.id,
-                token=claim.token,
-                result=self._result,
-                follow_ups=tuple(self._follow_ups),
-            )
             reach(Failpoint.COMMITTING)
-            self._commit(connection)
+            self._complete(connection)
         self.is_completed = True
         reach(Failpoint.COMMITTED)
 
@@ -279,9 +271,16 @@ class Context:
                     raise LedgerLost from error
                 raise
 
-    def _commit(self, connection: Connection) -> None:
+    def _complete(self, connection: Connection) -> None:
+        claim = self._claim
         try:
-            connection.commit()
+            complete_and_commit(
+                connection,
+                job_id=claim.id,
+                token=claim.token,
+                result=self._result,
+                follow_ups=tuple(self._follow_ups),
+            )
         except DBAPIError as error:
             if not is_disconnect(error):
                 raise

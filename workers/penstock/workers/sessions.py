@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,13 +29,17 @@ class HandlerSessions:
     def __init__(self, ledger: Ledger, *, threads: int) -> None:
         self.ledger = ledger
         self._engine = ledger.engine(purpose="handlers", pool_size=threads)
+        self._idle: deque[Connection] = deque()
         self._local = threading.local()
 
     @contextmanager
     def connection(self, *, timeout_seconds: float) -> Iterator[Connection]:
         """A connection for one transaction; the caller commits. Raises `LedgerLost` when there is none."""
-        with self._connect(timeout_seconds) as connection:
+        connection = self._connect(timeout_seconds)
+        try:
             yield connection
+        finally:
+            self._put_back(connection)
 
     def insist(self, action: Callable[[Session], T]) -> T:
         """Run `action` on this thread's engine session until the ledger has answered it.
@@ -63,19 +68,43 @@ class HandlerSessions:
             raise
 
     def close(self) -> None:
+        self._close_idle()
         self._engine.dispose()
 
     def _connect(self, timeout_seconds: float) -> Connection:
         """One from the pool may have died there: that shows at its first statement, which is ours."""
         connection = None
         try:
-            connection = self._engine.connect()
+            connection = self._take_idle() or self._engine.connect()
             self._apply_timeout(connection, timeout_seconds)
         except DBAPIError as error:
             if connection is not None:
                 close_quietly(connection)
+                self._close_idle()
             raise LedgerLost from error
         return connection
+
+    def _take_idle(self) -> Connection | None:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+    def _put_back(self, connection: Connection) -> None:
+        """Keep it open at hand: to check one in and out of the pool costs as much as a statement."""
+        try:
+            connection.rollback()
+        except DBAPIError:
+            connection.invalidate()
+        if connection.invalidated:
+            close_quietly(connection)
+            self._close_idle()  # whatever ended this one has most likely ended them all
+        else:
+            self._idle.append(connection)
+
+    def _close_idle(self) -> None:
+        while connection := self._take_idle():
+            close_quietly(connection)
 
     def _session(self) -> Session:
         session: Session | None = getattr(self._local, "session", None)
