@@ -1,5 +1,6 @@
 """Outcomes become end states or rows that wait again, all of a batch at once, and only under their own token."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from penstock.ledger.state import Reason, State
 from penstock.ledger.tables import attempts
 from penstock.ledger.tables import jobs as jobs_table
 
+LONG_AGO = datetime.now(UTC) - timedelta(days=2)
 FAILURE = Failure("failed", "ValueError", "no such order", "Traceback …\n  line 3", "ab12")
 
 
@@ -268,6 +270,28 @@ def test_a_result_that_is_no_json_is_refused_and_shifts_nobody_elses(session: Se
     assert {state_of(session, job_id) for job_id in ids} == {"executing"}
     settle(session, [batch[0], batch[2]])
     assert [row_of(session, job_id).result for job_id in ids] == [b"1", None, b"3"]
+
+
+@pytest.mark.parametrize(
+    ("row", "outcome", "becomes"),
+    [
+        ({"troubles": 49}, {"trouble": True}, ("dead", "infrastructure")),
+        ({"at_most_once": True}, {"state": State.RETRYABLE}, ("dead", "outcome_unknown")),
+        ({"unknown_since": LONG_AGO}, {"reason": Reason.UNKNOWN_TYPE}, ("dead", "unknown_type")),
+        ({"cancel_requested_at": LONG_AGO}, {}, ("cancelled", "cancelled")),
+        ({"attempts": 3}, {}, ("available", None)),
+    ],
+)
+def test_an_outcome_says_what_the_row_has_made_of_it(
+    session: Session, row: dict[str, Any], outcome: dict[str, Any], becomes: tuple[str, str | None]
+) -> None:
+    """By which the metrics count deaths that the settler could not know of."""
+    claim = claimed(session)
+    change(session, claim.id, **row)
+    settled = Outcome(claim.id, TOKEN, **{"state": State.AVAILABLE, "counts": False, **outcome})
+    settle(session, [settled])
+    assert (settled.state, settled.reason) == becomes
+    assert (row_of(session, claim.id).state, row_of(session, claim.id).reason) == becomes
 
 
 def test_the_fiftieth_trouble_of_the_engine_is_the_last(session: Session) -> None:

@@ -14,6 +14,7 @@ from penstock.console.exits import Commands
 from penstock.console.migrate import migrate
 from penstock.console.publish import publish
 from penstock.console.rebuild import rebuild
+from penstock.console.schemas import command as schemas
 from penstock.console.version import show_version
 from penstock.console.worker import worker
 
@@ -33,6 +34,7 @@ app.command(rich_help_panel=_JOBS)(publish)
 app.add_typer(jobs.app, rich_help_panel=_JOBS)
 app.add_typer(dead.app, rich_help_panel=_JOBS)
 app.add_typer(quarantine.app, rich_help_panel=_JOBS)
+app.add_typer(schemas.app, rich_help_panel=_CARE)
 app.command(rich_help_panel=_CARE)(doctor)
 app.command(rich_help_panel=_CARE)(rebuild)
 

@@ -66,7 +66,13 @@ def settle(session: Session, outcomes: Sequence[Outcome], *, process_id: str | N
     others = [first[claim] for claim in sorted(first) if not first[claim].is_plain]
     with session.transaction():
         fenced = _complete(session, plain) if plain else set()
-        return fenced | _settle_others(session, others, process_id)
+        settled = _settle_others(session, others, process_id)
+        missed = [outcome for outcome in others if outcome.job_id not in settled]
+        fenced |= _fenced(session, missed) if missed else set()
+    for outcome in others:
+        if (row := settled.get(outcome.job_id)) is not None:
+            outcome.state, outcome.reason = State(row.state), row.reason
+    return fenced
 
 
 def _complete(session: Session, claims: list[tuple[str, int]]) -> set[str]:
@@ -82,7 +88,13 @@ def _settled(session: Session, claims: list[tuple[str, int]]) -> dict[str, str]:
     return {row.id: row.state for row in session.run(_SETTLED, claims) if row.state in ENDED}
 
 
-def _settle_others(session: Session, outcomes: list[Outcome], process_id: str | None) -> set[str]:
+def _fenced(session: Session, missed: list[Outcome]) -> set[str]:
+    states = _settled(session, [(outcome.job_id, outcome.token) for outcome in missed])
+    return {outcome.job_id for outcome in missed if states.get(outcome.job_id) != outcome.state}
+
+
+def _settle_others(session: Session, outcomes: list[Outcome], process_id: str | None) -> dict[str, Any]:
+    """The rows that this settle has written, by job id."""
     rows = [_row(outcome) for outcome in outcomes]
     settled = {row.id: row for row in session.run(_SETTLE, rows)}
     landed = [outcome for outcome in outcomes if outcome.job_id in settled]
@@ -97,12 +109,7 @@ def _settle_others(session: Session, outcomes: list[Outcome], process_id: str | 
     follow_ups = [offer for outcome in landed for offer in outcome.follow_ups]
     if follow_ups:
         admit_within(session, follow_ups)
-    for outcome in landed:
-        row = settled[outcome.job_id]
-        outcome.state, outcome.reason = State(row.state), row.reason
-    missed = [outcome for outcome in outcomes if outcome.job_id not in settled]
-    states = _settled(session, [(outcome.job_id, outcome.token) for outcome in missed]) if missed else {}
-    return {outcome.job_id for outcome in missed if states.get(outcome.job_id) != outcome.state}
+    return settled
 
 
 def record_failures(session: Session, failures: Sequence[tuple[str, int, Failure, str | None]]) -> None:

@@ -1,0 +1,161 @@
+"""`penstock schemas`: exports that say what the contracts are, and a gate for the next release."""
+
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from tests.console.command import REPOSITORY, Command
+from tests.ledger.samples import accepted, change, put, waiting_offer
+
+from penstock.console.schemas.export import documents_of, text_of
+from penstock.ledger.admission import admit
+from penstock.ledger.database import Session
+from penstock.schemas.documents import parse_schema_name
+from penstock.workers import Registry
+
+ONE, TWO, THREE = (f"tests.console.shop_{release}" for release in ("one", "two", "three"))
+SECRET = b"4111111111111111"
+
+
+def test_the_contracts_of_our_own_jobs_are_exported_as_they_are() -> None:
+    """What is committed is what a publisher in another language reads; `penstock schemas export` writes it."""
+    documents = documents_of(Registry.load(["penstock.notifications.handlers", "penstock.pipelines.handlers"]))
+    folder = REPOSITORY / "schemas" / "contracts"
+    current = {name: text_of(document) for name, document in documents.items()}
+    assert {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.json")} == current
+    assert {it for name in current if (it := parse_schema_name(name))} == {
+        ("notifications.email", 1),
+        ("pipelines.load_chunk", 1),
+        ("pipelines.load_csv", 1),
+    }
+
+
+def test_an_export_writes_what_has_changed_and_keeps_what_may_still_wait(penstock: Command, folder: Path) -> None:
+    """Twice the same is written once; the file of the older version stays."""
+    first = penstock("schemas", "export", "--jobs", ONE, "--json").document
+    assert first == {"folder": "schemas", "files": ["asyncapi.json", "shop.ship.v1.json"], "written": first["files"]}
+    assert penstock("schemas", "export", "--jobs", ONE, "--json").document["written"] == []
+    schema = json.loads((folder / "schemas" / "shop.ship.v1.json").read_text())
+    assert schema["required"] == ["order"]
+    assert "2 files, 2 of them changed" in penstock("schemas", "export", "--jobs", THREE).out
+    assert sorted(it.name for it in (folder / "schemas").iterdir()) == [
+        "asyncapi.json",
+        "shop.send.v2.json",
+        "shop.ship.v1.json",
+    ]
+
+
+def test_a_release_that_takes_what_the_last_one_took_passes(penstock: Command) -> None:
+    """The same, or one with a new version, a new name and a way to them."""
+    penstock("schemas", "export", "--jobs", ONE)
+    same = penstock("schemas", "check", "--jobs", ONE, "--json")
+    assert (same.code, [it["status"] for it in same.document["contracts"]]) == (0, ["ok"])
+    later = penstock("schemas", "check", "--jobs", THREE, "--json")
+    assert later.code == 0
+    assert [(it["type"], it["version"], it["status"], it["detail"]) for it in later.document["contracts"]] == [
+        ("shop.ship", 1, "ok", "is upcast to version 2"),
+        ("shop.send", 2, "note", "is not exported yet"),
+    ]
+
+
+def test_a_release_that_would_refuse_a_payload_is_refused_with_the_field_and_the_remedy(penstock: Command) -> None:
+    """A newly required field without an upcaster."""
+    penstock("schemas", "export", "--jobs", ONE)
+    answer = penstock("schemas", "check", "--jobs", TWO)
+    assert answer.code == 1
+    assert "carrier is newly required" in answer.out
+    assert "add an upcaster" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("shop.gone.v1.json", "this type has no handler"), ("shop.ship.v7.json", "this version has no")]
+)
+def test_a_type_or_version_without_a_handler_is_a_problem(
+    penstock: Command, folder: Path, name: str, said: str
+) -> None:
+    """Something of it may still wait."""
+    penstock("schemas", "export", "--jobs", ONE)
+    (folder / "schemas" / name).write_text("{}")
+    answer = penstock("schemas", "check", "--jobs", ONE, "--json")
+    assert answer.code == 1
+    [problem] = [it for it in answer.document["contracts"] if it["status"] == "problem"]
+    assert said in problem["detail"]
+
+
+def test_without_exports_there_is_nothing_to_check_against(penstock: Command, folder: Path) -> None:
+    """It says what to run; a file that is no JSON is named too."""
+    assert "run `penstock schemas export` first" in penstock("schemas", "check", "--jobs", ONE).error
+    penstock("schemas", "export", "--jobs", ONE)
+    (folder / "schemas" / "shop.ship.v1.json").write_text("{")
+    answer = penstock("schemas", "check", "--jobs", ONE)
+    assert (answer.code, "not JSON" in answer.error) == (2, True)
+
+
+def test_a_release_that_breaks_ten_thousand_waiting_jobs_is_refused_with_counts_and_examples(
+    penstock: Command, session: Session
+) -> None:
+    """In seconds, by job id and field, never by value; jobs of others are only noted."""
+    body = b'{"order": %s}' % SECRET
+    for _ in range(20):
+        admit(session, [waiting_offer(body, type="shop.ship", queue="shop") for _ in range(500)])
+    dead, delayed = (accepted(session, type="shop.ship", queue="shop", body=body) for _ in range(2))
+    change(session, dead, state="dead", reason="attempts")
+    change(session, delayed, state="scheduled")
+    accepted(session, type="others.job")
+    penstock("schemas", "export", "--jobs", ONE)
+    assert penstock("schemas", "check", "--jobs", ONE, "--live").code == 0
+
+    started = time.monotonic()
+    answer = penstock("schemas", "check", "--jobs", TWO, "--live", "--json")
+    assert time.monotonic() - started < 10
+
+    assert answer.code == 1
+    others, ships = answer.document["live"]
+    assert (others["type"], others["status"], others["known"], others["jobs"]) == ("others.job", "note", False, 1)
+    assert ships["refused"] == {"available": 10_000, "dead": 1, "scheduled": 1} == ships["states"]
+    assert ships["fields"] == [{"field": "carrier", "problem": "Field required", "jobs": 10_002}]
+    assert len({it["job_id"] for it in ships["examples"]}) == 5
+    assert SECRET.decode() not in answer.out
+    told = penstock("schemas", "check", "--jobs", TWO, "--live", width="200")
+    assert "refuses 10002 (10000 available, 1 dead, 1 scheduled)" in told.out
+    assert SECRET.decode() not in told.out
+    assert penstock("schemas", "check", "--jobs", THREE, "--live").code == 0
+
+
+def test_only_what_may_still_run_is_held_against_the_contracts(penstock: Command, session: Session) -> None:
+    """Not what has ended, nor dead letters that fitted no contract before and keys that were somebody else's."""
+    for state, reason in [
+        ("completed", None),
+        ("cancelled", "cancelled"),
+        ("dead", "invalid_payload"),
+        ("dead", "key_conflict"),
+    ]:
+        put(session, type="shop.ship", queue="shop", payload=b"{}", state=state, reason=reason)
+    penstock("schemas", "export", "--jobs", ONE)
+    assert penstock("schemas", "check", "--jobs", ONE, "--live", "--json").document["live"] == []
+    for state in ("available", "scheduled", "retryable", "executing", "dead"):
+        put(session, type="shop.ship", queue="shop", payload=b"{}", state=state)
+    put(session, type="shop.ship", queue="shop", payload=b"{}", dispatched_at=datetime.now(UTC))
+    [found] = penstock("schemas", "check", "--jobs", ONE, "--live", "--json").document["live"]
+    assert found["refused"] == {"available": 2, "scheduled": 1, "retryable": 1, "executing": 1, "dead": 1}
+
+
+def test_a_waiting_version_without_a_way_is_a_problem(penstock: Command, session: Session) -> None:
+    """The handler of the older one is gone, or an older release runs against a newer publisher."""
+    job_id = accepted(session, type="shop.ship", queue="shop", version=7)
+    penstock("schemas", "export", "--jobs", ONE)
+    answer = penstock("schemas", "check", "--jobs", ONE, "--live", "--json")
+    assert answer.code == 1
+    [found] = answer.document["live"]
+    assert found["examples"] == [
+        {"job_id": job_id, "field": "(version)", "problem": "no handler and no upcaster for this version"}
+    ]
+
+
+def test_a_ledger_without_jobs_lets_every_release_through(penstock: Command, session: Session) -> None:
+    """Nothing waits."""
+    penstock("schemas", "export", "--jobs", ONE)
+    answer = penstock("schemas", "check", "--jobs", ONE, "--live")
+    assert (answer.code, "nothing waits in the ledger" in answer.out) == (0, True)
