@@ -13,7 +13,7 @@ from penstock.ledger.jobs import hurry_job, show_job
 from penstock.ledger.processes import Process
 from penstock.ledger.settlement import Outcome, settle
 from penstock.producers.ledger_producer import LedgerProducer
-from penstock.schemas import Job
+from penstock.schemas import Job, Keyring
 from penstock.schemas.identifiers import new_job_id
 from penstock.workers import PenstockBroker, Registry
 from penstock.workers.execution import Executor
@@ -24,14 +24,14 @@ from penstock.workers.sessions import HandlerSessions
 class OneWorker:
     """Handlers are functions that `@handler` has tagged."""
 
-    def __init__(self, url: str, handlers: Iterable[Callable[..., Any]]) -> None:
+    def __init__(self, url: str, handlers: Iterable[Callable[..., Any]], *, keyring: Keyring | None = None) -> None:
         self.registry = Registry(PenstockBroker())
         for function in handlers:
             self.registry.add(getattr(function, TAG), function)
         self._ledger = Ledger(url)
         self._session = self._ledger.session()
         self._sessions = HandlerSessions(self._ledger, threads=1)
-        self._producer = LedgerProducer(url)
+        self._producer = LedgerProducer(url, keyring=keyring)
         self._process_id = new_job_id()
         processes.register(self._session, Process(self._process_id, "test", "here", 0, None, 0))
         self._executor = Executor(
@@ -39,6 +39,7 @@ class OneWorker:
             hooks=None,
             is_cancel_requested=lambda _: False,
             log=structlog.get_logger(),
+            keyring=keyring,
         )
 
     def __enter__(self) -> Self:

@@ -128,3 +128,19 @@ def test_a_type_without_a_queue_is_a_problem_with_its_remedy(penstock: Command, 
     answer = penstock("publish", "demo.add", "{}")
     assert answer.code == 1
     assert "`penstock rebuild --jobs MODULE`" in answer.error
+
+
+def test_sensitive_fields_are_sealed_on_their_way_and_shown_to_nobody(
+    penstock: Command, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the keys of the environment; without them nothing is published."""
+    words = ("publish", "test.refund", '{"card": "4111-1111"}', "--jobs", "tests.workers.jobs_sensitive", "--json")
+    answer = penstock(*words)
+    assert (answer.code, "needs a keyring" in answer.error) == (2, True)
+    monkeypatch.setenv("PENSTOCK_KEYRING", f"a:{'A' * 43}=")
+    published = penstock(*words).document["job_id"]
+    shown = penstock("jobs", "show", published, "--payload", "--json")
+    assert shown.document["payload"] == {"card": "[sealed]"}
+    monkeypatch.setenv("PENSTOCK_KEYRING", "a:AAAA")
+    answer = penstock(*words)
+    assert (answer.code, answer.error) == (2, "key 'a' has 3 bytes; it must have 32")

@@ -37,6 +37,7 @@ def a_job(**columns: Any) -> dict[str, Any]:
         ({"reason": "unknown_type"}, "does not know its type"),
         ({"reason": "unknown_version"}, "does not know version 2 of its type"),
         ({"state": "dead", "reason": "unknown_type"}, "no worker that got it knew its type: start one that does, then"),
+        ({"reason": "unknown_key"}, "does not know the key of a sealed field (PENSTOCK_KEYRING): start one that does"),
         ({"suspect": True}, "waits for the suspect lane"),
         ({}, "due for 30 s: it waits for the dispatcher. Is `penstock dispatch`"),
         ({"due_at": NOW}, "due for 0 s: it waits for the dispatcher."),

@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from penstock.schemas import Keyring
 from penstock.workers import Pool, Registry, logs
 from penstock.workers.supervisor import Supervisor
 
@@ -20,6 +21,8 @@ def main(options: dict[str, Any]) -> int:
         setattr(importlib.import_module(f"penstock.workers.{module}"), constant, value)
     logs.configure("DEBUG", as_json=True)
     options |= {"state_dir": Path(options["state_dir"]), "modules": tuple(options["modules"])}
+    if options.get("keyring") is not None:
+        options["keyring"] = Keyring.parse(options["keyring"])
     if options.get("queues") is not None:
         options["queues"] = tuple(options["queues"])
     pool = Pool(**options)

@@ -12,13 +12,14 @@ from penstock.console.settings import ConsoleSettings
 from penstock.ledger.database import LedgerConfigurationError, LedgerUnavailable, is_disconnect, sqlstate
 from penstock.producers.client import InvalidJob, KeyConflict, PublishError, PublishRefused, Unroutable
 from penstock.producers.client.endpoint import Endpoint, describe
-from penstock.schemas import ContractError, PayloadError, UnreadableMessage
+from penstock.schemas import ContractError, KeyringError, PayloadError, UnreadableMessage
 from penstock.workers.errors import WorkerConfigurationError
 
 _MISSING_IN_SCHEMA = ("42P01", "42703")  # undefined table, undefined column
 _BAD_INPUT = (
     ContractError,
     InvalidJob,
+    KeyringError,
     LedgerConfigurationError,
     PayloadError,
     UnreadableMessage,

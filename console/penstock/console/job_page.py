@@ -15,6 +15,7 @@ from penstock.ledger.audit import record
 from penstock.ledger.jobs import show_job
 from penstock.ledger.processes import Process, list_processes
 from penstock.ledger.waiting import why
+from penstock.schemas.keyring import hide_sealed
 
 HISTORY_FIELDS = ("attempt", "kind", "error_class", "message", "traceback", "fingerprint", "process_id", "created_at")
 EFFECT_FIELDS = ("step", "key", "state", "intended_at", "done_at")
@@ -119,9 +120,9 @@ def _text(body: bytes, page: JobPage) -> str:
 
 
 def _readable(body: bytes) -> Any:
-    """The payload as JSON, or as the text it is."""
+    """The payload as JSON, or as the text it is; nobody here opens what is sealed."""
     try:
-        return json.loads(body)
+        return hide_sealed(json.loads(body))
     except ValueError:
         return body.decode("utf-8", "replace")
 

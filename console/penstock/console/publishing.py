@@ -10,13 +10,14 @@ from penstock.console.due import parse_due
 from penstock.console.embedded import prepared
 from penstock.console.exits import bad_input
 from penstock.console.modules import loaded
-from penstock.console.settings import ConsoleSettings
+from penstock.console.settings import ConsoleSettings, keyring_of
 from penstock.console.surroundings import keep_quiet
 from penstock.producers.client import Producer, Publisher, Receipt
 from penstock.producers.client.producer import receipt_of
 from penstock.producers.ledger_producer import LedgerProducer
 from penstock.schemas import Job, Message, UnreadableMessage
 from penstock.schemas.contract import check_name
+from penstock.schemas.sensitive import Seals
 from penstock.workers import Registry
 from penstock.workers.entry import Entry
 
@@ -50,12 +51,12 @@ def place(order: Order) -> Receipt:
     if not order.modules:
         return _send(message, queue=order.queue, broker_url=broker_url, database_url=settings.database_url)
     entry = _entry(loaded(order.modules, database_url=settings.database_url), order)
-    payload = entry.read(body)
+    payload = entry.read(body, Seals(None, takes_clear=True))  # it is sealed on its way from here
     contract = entry.contract
     if not isinstance(payload, Job):  # a Dramatiq actor
         message = dataclasses.replace(message, version=contract.version)
         return _send(message, queue=contract.queue, broker_url=broker_url, database_url=settings.database_url)
-    return _send_job(payload, order.key, due_at, broker_url=broker_url, database_url=settings.database_url)
+    return _send_job(payload, order.key, due_at, settings)
 
 
 def _message(order: Order, body: bytes, due_at: datetime | None) -> Message:
@@ -84,11 +85,14 @@ def _entry(registry: Registry, order: Order) -> Entry:
     return entry
 
 
-def _send_job(job: Job, key: str | None, due_at: datetime | None, *, broker_url: str, database_url: str) -> Receipt:
-    if broker_url == LOCAL:
-        prepared(database_url)
-        return LedgerProducer(database_url, app_id=APP_ID).publish(job, key=key, due_at=due_at)
-    with Producer(broker_url, app_id=APP_ID, timeout_seconds=TIMEOUT_SECONDS) as producer:
+def _send_job(job: Job, key: str | None, due_at: datetime | None, settings: ConsoleSettings) -> Receipt:
+    keyring = keyring_of(settings.keyring)
+    if settings.broker_url == LOCAL:
+        prepared(settings.database_url)
+        return LedgerProducer(settings.database_url, app_id=APP_ID, keyring=keyring).publish(
+            job, key=key, due_at=due_at
+        )
+    with Producer(settings.broker_url, app_id=APP_ID, timeout_seconds=TIMEOUT_SECONDS, keyring=keyring) as producer:
         return producer.publish(job, key=key, due_at=due_at)
 
 

@@ -8,6 +8,7 @@ from penstock.console.broker import checked_broker_url
 from penstock.console.embedded import prepared, say_embedded
 from penstock.console.exits import bad_input
 from penstock.console.modules import loaded
+from penstock.console.settings import keyring_of
 from penstock.console.surroundings import check_log_level, check_port, make_state_dir
 from penstock.schemas.contract import check_name
 from penstock.workers import Pool, logs
@@ -35,6 +36,7 @@ def run_worker(options: WorkerOptions) -> int:
     pool = _pool(options, settings)
     check_log_level(settings.log_level)
     registry = loaded(options.modules, database_url=settings.database_url)
+    registry.require_keyring(pool.keyring)
     registry.bindings(pool.queues)  # an unknown queue is refused before the ledger is touched
     make_state_dir(settings.state_dir)
     check_port(settings.metrics_host, options.metrics_port)
@@ -60,4 +62,5 @@ def _pool(options: WorkerOptions, settings: WorkerSettings) -> Pool:
         with_dispatcher=options.with_dispatcher,
         metrics_host=settings.metrics_host,
         metrics_port=options.metrics_port,
+        keyring=keyring_of(settings.keyring),
     )

@@ -265,7 +265,7 @@ class _Admitting:
     def _judge(self, offer: Offer, holder: "_Holder", state: State | None) -> KeyVerdict:
         return decide_key(
             job_id=offer.message.id,
-            payload_hash=payload_hash(offer.message.body),
+            payload_hash=payload_hash(offer.message),
             holder_id=holder.job_id,
             holder_hash=holder.payload_hash,
             holder_state=state,
@@ -275,7 +275,7 @@ class _Admitting:
     def _take_over(self, offer: Offer) -> "_Holder":
         self.session.run(TAKE_OVER_KEY, [_key_row(offer)])
         self.keys_won.add(_key_of(offer))
-        return _Holder(offer.message.id, payload_hash(offer.message.body), expired=False)
+        return _Holder(offer.message.id, payload_hash(offer.message), expired=False)
 
     def _absorb(self, offer: Offer, first: str) -> None:
         self.session.run(ADD_ALIAS, [(offer.message.id, first)])
@@ -300,9 +300,12 @@ class _Holder:
     expired: bool
 
 
-def payload_hash(body: bytes) -> str:
-    """SHA-256 of the payload, byte for byte: what makes two payloads under one key the same."""
-    return hashlib.sha256(body).hexdigest()
+def payload_hash(message: Message) -> str:
+    """What makes two payloads under one key the same: SHA-256, byte for byte, or what their publisher says of them.
+
+    The bytes of a payload with sealed fields differ each time; its publisher has seen it in the clear.
+    """
+    return message.payload_hash or hashlib.sha256(message.body).hexdigest()
 
 
 def read_claim(row: Any, token: int) -> Claim:
@@ -362,7 +365,7 @@ def _key_of(offer: Offer) -> tuple[str, str]:
 
 def _key_row(offer: Offer) -> tuple[Any, ...]:
     message = offer.message
-    return *_key_of(offer), message.id, payload_hash(message.body), offer.unique_for.total_seconds()
+    return *_key_of(offer), message.id, payload_hash(message), offer.unique_for.total_seconds()
 
 
 def _job_row(offer: Offer) -> tuple[Any, ...]:

@@ -33,3 +33,4 @@ class Reason(StrEnum):
 
     UNKNOWN_TYPE = "unknown_type"
     UNKNOWN_VERSION = "unknown_version"
+    UNKNOWN_KEY = "unknown_key"

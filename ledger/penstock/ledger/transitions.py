@@ -150,7 +150,7 @@ def release(row: Row, *, token: int, now: float) -> Row:
 
 
 def put_back(row: Row, *, token: int, now: float, due_at: float, reason: Reason) -> Row:
-    """A claim whose type or version the claimer does not know: nothing was started, and nothing is used up."""
+    """A claim whose type, version or key the claimer does not know: nothing was started, and nothing is used up."""
     if not holds(row, token):
         return row
     if row.cancel_requested:

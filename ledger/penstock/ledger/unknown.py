@@ -1,9 +1,9 @@
-"""The SQL of a job whose type or version is not known where it arrived: `put_off` and `put_back` of `transitions`."""
+"""The SQL of a job of which something is not known where it arrived: `put_off` and `put_back` of `transitions`."""
 
 from penstock.ledger.dialects import Dialect
 from penstock.ledger.transitions import UNKNOWN_DELAY_SECONDS_MAX, UNKNOWN_SECONDS_MAX
 
-IS_UNKNOWN = "COALESCE(input.reason IN ('unknown_type', 'unknown_version'), false)"
+IS_UNKNOWN = "COALESCE(input.reason IN ('unknown_type', 'unknown_version', 'unknown_key'), false)"
 
 
 def too_long(dialect: Dialect) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from penstock.ledger.durations import ago, span
 
 DISPATCH_SECONDS = 10.0
-UNKNOWN = ("unknown_type", "unknown_version")
+UNKNOWN = ("unknown_type", "unknown_version", "unknown_key")
 
 
 def why(job: Mapping[str, Any], *, now: datetime, workers: int, broker: bool) -> str:
@@ -63,4 +63,6 @@ def _dead(job: Mapping[str, Any]) -> str:
 
 
 def _unknown(job: Mapping[str, Any]) -> str:
+    if job["reason"] == "unknown_key":
+        return "the key of a sealed field (PENSTOCK_KEYRING)"
     return "its type" if job["reason"] == "unknown_type" else f"version {job['version']} of its type"

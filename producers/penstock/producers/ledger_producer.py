@@ -19,7 +19,7 @@ from penstock.producers.client import (
     Receipt,
 )
 from penstock.producers.client.publish import as_publish
-from penstock.schemas import Contract, Job, Message
+from penstock.schemas import Contract, Job, Keyring, Message
 
 BATCH_JOBS_MAX = 500
 BATCH_BYTES_MAX = 4 * 1024 * 1024
@@ -32,9 +32,10 @@ class LedgerProducer:
     uses a session of its own. Raises `LedgerUnavailable`.
     """
 
-    def __init__(self, url: str, *, app_id: str | None = None) -> None:
+    def __init__(self, url: str, *, app_id: str | None = None, keyring: Keyring | None = None) -> None:
         self._ledger = Ledger(url)
         self._app_id = app_id
+        self._keyring = keyring
 
     def publish(
         self,
@@ -50,7 +51,9 @@ class LedgerProducer:
     ) -> Receipt:
         """Accept one job, durably; a duplicate gets the first one's id in its receipt. Raises `PublishError`."""
         publish = Publish(job, key, due_at, delay, job_id, tenant, correlation_id, traceparent)
-        [answer] = self._accept([_offer(publish.to_message(app_id=self._app_id), job.contract())])
+        [answer] = self._accept(
+            [_offer(publish.to_message(app_id=self._app_id, keyring=self._keyring), job.contract())]
+        )
         if isinstance(answer, PublishError):
             raise answer
         return answer
@@ -71,7 +74,7 @@ class LedgerProducer:
             except Exception as error:  # the iterable's: what it has yielded before is still seen through
                 fault = error
             else:
-                accepting.add(publish, app_id=self._app_id)
+                accepting.add(publish, app_id=self._app_id, keyring=self._keyring)
         return accepting.result(fault)
 
     def publish_message(self, message: Message, *, queue: str) -> Receipt:
@@ -111,10 +114,10 @@ class _Accepting:
         self._offers: list[Offer] = []
         self._bytes = 0
 
-    def add(self, publish: Publish, *, app_id: str | None) -> None:
+    def add(self, publish: Publish, *, app_id: str | None, keyring: Keyring | None) -> None:
         position, self._taken = self._taken, self._taken + 1
         try:
-            message = publish.to_message(app_id=app_id)
+            message = publish.to_message(app_id=app_id, keyring=keyring)
         except InvalidJob as error:
             self.failures.append(PublishFailure(position, publish, error))
             return

@@ -3,8 +3,10 @@
 from penstock.schemas.contract import Contract, Guarantee
 from penstock.schemas.errors import ContractError, PayloadError, UnreadableMessage
 from penstock.schemas.job import Job
+from penstock.schemas.keyring import Keyring, KeyringError
 from penstock.schemas.message import Message
 from penstock.schemas.retry import Backoff, Bury, Retry, RetryPolicy
+from penstock.schemas.sensitive import Sensitive
 from penstock.schemas.upcasting import Payload, upcaster
 from penstock.schemas.version import __version__
 
@@ -15,11 +17,14 @@ __all__ = [
     "ContractError",
     "Guarantee",
     "Job",
+    "Keyring",
+    "KeyringError",
     "Message",
     "Payload",
     "PayloadError",
     "Retry",
     "RetryPolicy",
+    "Sensitive",
     "UnreadableMessage",
     "__version__",
     "upcaster",

@@ -9,7 +9,7 @@ from typing import Any
 
 from penstock.schemas.documents import payload_schema
 from penstock.schemas.job import Job
-from penstock.schemas.message import CONTENT_TYPE, EXCHANGE, KEY_LENGTH_MAX, TEXT_LENGTH_MAX
+from penstock.schemas.message import CONTENT_TYPE, DIGESTS_PATTERN, EXCHANGE, KEY_LENGTH_MAX, TEXT_LENGTH_MAX
 
 WIRE_VERSION = "1.0.0"
 
@@ -76,6 +76,7 @@ def _headers(version: int) -> Document:
         "due-at": {"type": "string", "format": "date-time"},
         "tenant": text,
         "traceparent": text,
+        "payload-hash": {"type": "string", "pattern": DIGESTS_PATTERN},
     }
     return {"type": "object", "properties": properties, "required": ["schema-version"] if version > 1 else []}
 

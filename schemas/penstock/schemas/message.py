@@ -16,6 +16,8 @@ from penstock.schemas.contract import NAME_LENGTH_MAX, VERSION_MAX, check_name
 from penstock.schemas.errors import ContractError, UnreadableMessage
 from penstock.schemas.identifiers import new_job_id, parse_job_id
 from penstock.schemas.job import Job
+from penstock.schemas.keyring import KEY_ID, KEYS_MAX, Keyring
+from penstock.schemas.sensitive import Seals
 
 EXCHANGE = "penstock.jobs"
 CONTENT_TYPE = "application/json"
@@ -25,6 +27,9 @@ BODY_DEPTH_MAX = 64
 KEY_LENGTH_MAX = 255
 TEXT_LENGTH_MAX = 255
 
+_DIGEST = f"{KEY_ID}:[A-Za-z0-9_-]{{43}}"
+DIGESTS_PATTERN = f"^{_DIGEST}(,{_DIGEST}){{0,{KEYS_MAX - 1}}}$"
+_DIGESTS = re.compile(DIGESTS_PATTERN)
 _UNSAFE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 # One that never ends reaches to the end, so that nothing is looked at twice.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
@@ -49,6 +54,7 @@ class Message:
     correlation_id: str | None = None
     traceparent: str | None = None
     app_id: str | None = None
+    payload_hash: str | None = None  # what tells payloads under one key apart, where their bytes always differ
 
     @classmethod
     def of(
@@ -62,13 +68,18 @@ class Message:
         correlation_id: str | None = None,
         traceparent: str | None = None,
         app_id: str | None = None,
+        keyring: Keyring | None = None,
     ) -> "Message":
-        """Wrap a job for publishing; raises `UnreadableMessage` for what no reader would accept."""
+        """Wrap a job for publishing; raises `UnreadableMessage` for what no reader would accept.
+
+        `keyring` seals its sensitive fields; raises `KeyringError` where there are some and no keyring.
+        """
         contract = job.contract()
-        body = job.to_body()
+        job_id = new_job_id() if job_id is None else parse_job_id(job_id)
+        body = job.to_body() if not job.__sensitive__ else job.to_body(Seals(keyring, job_id))
         check_body(body)
         return cls(
-            id=new_job_id() if job_id is None else parse_job_id(job_id),
+            id=job_id,
             type=contract.type,
             version=contract.version,
             body=body,
@@ -78,6 +89,7 @@ class Message:
             correlation_id=_text("correlation_id", correlation_id, TEXT_LENGTH_MAX),
             traceparent=_text("traceparent", traceparent, TEXT_LENGTH_MAX),
             app_id=_text("app_id", app_id, TEXT_LENGTH_MAX),
+            payload_hash=None if key is None or not job.__sensitive__ else _digests_of(job, key, keyring),
         )
 
     @classmethod
@@ -113,6 +125,8 @@ class Message:
             headers["tenant"] = self.tenant
         if self.traceparent is not None:
             headers["traceparent"] = self.traceparent
+        if self.payload_hash is not None:
+            headers["payload-hash"] = self.payload_hash
         return headers
 
 
@@ -146,6 +160,7 @@ def read_message(
         correlation_id=_text("correlation_id", correlation_id, TEXT_LENGTH_MAX),
         traceparent=_text("header traceparent", given.get("traceparent"), TEXT_LENGTH_MAX),
         app_id=_text("app_id", app_id, TEXT_LENGTH_MAX),
+        payload_hash=_read_digests(given["payload-hash"]) if "payload-hash" in given else None,
     )
 
 
@@ -182,6 +197,19 @@ def _type_name(name: str | None) -> str:
     except ContractError:
         raise UnreadableMessage("type", f"is not a job type name of at most {NAME_LENGTH_MAX} characters") from None
     return name
+
+
+def _digests_of(job: Job, key: str, keyring: Keyring | None) -> str | None:
+    clear = None if keyring is None else job.clear_body()
+    return None if keyring is None or clear is None else keyring.digests(clear, key=key)
+
+
+def _read_digests(value: object) -> str:
+    if not isinstance(value, str) or not _DIGESTS.fullmatch(value):
+        raise UnreadableMessage(
+            "header payload-hash", f"must be id:digest, at most {KEYS_MAX} separated by commas, as the wire table says"
+        )
+    return value
 
 
 def _check_version(part: str, version: object) -> None:

@@ -1,12 +1,14 @@
 """Payloads of older versions become payloads of the newest one, a step at a time, on their way to the handler."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import pydantic_core
 
 from penstock.schemas.errors import ContractError, PayloadError
 from penstock.schemas.job import Job
+from penstock.schemas.sensitive import Seals
 
 Payload = dict[str, Any]
 Upcast = Callable[[Payload], Payload]
@@ -55,7 +57,7 @@ def older_versions(job_class: type[Job]) -> range:
     return versions
 
 
-def read_older(job_class: type[J], body: bytes, *, version: int) -> J:
+def read_older(job_class: type[J], body: bytes, seals: Seals | None = None, *, version: int) -> J:
     """Read a payload of an older version; raises `PayloadError`, which tells of each step only that it failed."""
     contract = job_class.contract()
     payload: Payload = pydantic_core.from_json(body)
@@ -66,7 +68,8 @@ def read_older(job_class: type[J], body: bytes, *, version: int) -> J:
             problem = f"the upcaster from version {step} failed: {type(error).__name__}"
             raise PayloadError(contract.type, version, [("(body)", problem)]) from None
     try:
-        return job_class.from_body(pydantic_core.to_json(payload))
+        # What an older version had in the clear may be sensitive by now.
+        return job_class.from_body(pydantic_core.to_json(payload), replace(seals or Seals(None), takes_clear=True))
     except PayloadError as error:
         raise PayloadError(contract.type, version, error.problems, upcast_to=contract.version) from None
 

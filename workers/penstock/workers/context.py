@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from penstock.ledger.admission import Claim
-    from penstock.schemas import Job
+    from penstock.schemas import Job, Keyring
     from penstock.workers.entry import Entry
     from penstock.workers.sessions import HandlerSessions
 
@@ -44,6 +44,7 @@ class Context:
         "_entry",
         "_follow_ups",
         "_is_cancel_requested",
+        "_keyring",
         "_log",
         "_result",
         "_sessions",
@@ -58,11 +59,13 @@ class Context:
         *,
         sessions: HandlerSessions,
         is_cancel_requested: Callable[[str], bool],
+        keyring: Keyring | None = None,
     ) -> None:
         self._claim = claim
         self._entry = entry
         self._sessions = sessions
         self._is_cancel_requested = is_cancel_requested
+        self._keyring = keyring
         self._follow_ups: list[Offer] = []
         self._result: bytes | None = None
         self._log: Any = None
@@ -159,6 +162,7 @@ class Context:
             tenant=self._claim.tenant,
             correlation_id=self._claim.correlation_id or self.job_id,
             traceparent=self._claim.traceparent,
+            keyring=self._keyring,
         )
         state = State.AVAILABLE if due_at is None or due_at <= datetime.now(UTC) else State.SCHEDULED
         self._follow_ups.append(offer(message, job.contract(), state=state))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dramatiq.asyncio import async_to_sync
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import dramatiq
 
     from penstock.schemas import Contract, Job
+    from penstock.schemas.sensitive import Seals
     from penstock.workers.context import Context
     from penstock.workers.handler import Ask, UnknownPolicy
 
@@ -29,6 +30,12 @@ async def _nothing() -> None:
 _DRAMATIQ_WRAPPER = async_to_sync(_nothing).__code__
 
 
+class Read(Protocol):
+    """Reads a payload; with `seals` it also opens what is sealed. Raises `PayloadError` and `UnknownKey`."""
+
+    def __call__(self, body: bytes, seals: Seals | None = None, /) -> Any: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One type and version. `read` raises `PayloadError`; `call` gets what it returns, and the context.
@@ -38,12 +45,17 @@ class Entry:
 
     contract: Contract
     actor: dramatiq.Actor[Any, Any]
-    read: Callable[[bytes], Any]
+    read: Read
     call: Callable[[Any, Context], Any]
     is_async: bool = False
     unknown: UnknownPolicy = "retry_same_key"
     ask: Ask | None = None
     job_class: type[Job] | None = None
+
+    @property
+    def sensitive(self) -> frozenset[str]:
+        """The names of the fields that nobody but the handler may see."""
+        return frozenset() if self.job_class is None else self.job_class.__sensitive__
 
     def older(self) -> Iterator[tuple[int, Entry]]:
         """The same for payloads of each older version that upcasters lead here; raises `ContractError`."""
@@ -80,7 +92,7 @@ def actor_entry(actor: dramatiq.Actor[Any, Any], contract: Contract) -> Entry:
     is_async = getattr(actor.fn, "__code__", None) is _DRAMATIQ_WRAPPER
     function: Callable[..., Any] = actor.fn.__wrapped__ if is_async else actor.fn  # type: ignore[attr-defined]
 
-    def read(body: bytes) -> tuple[list[Any], dict[str, Any]]:
+    def read(body: bytes, _: Seals | None = None, /) -> tuple[list[Any], dict[str, Any]]:
         payload = json.loads(body)
         args, kwargs = payload.get("args", []), payload.get("kwargs", {})
         if not isinstance(args, list):

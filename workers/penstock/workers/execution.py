@@ -21,6 +21,8 @@ from penstock.ledger.completion import Fenced
 from penstock.ledger.settlement import Failure, Outcome
 from penstock.ledger.state import Reason, State
 from penstock.schemas import Backoff, Bury, PayloadError, Retry
+from penstock.schemas.keyring import UnknownKey
+from penstock.schemas.sensitive import Seals, secrets_of
 from penstock.workers.broker import envelope
 from penstock.workers.context import Context
 from penstock.workers.errors import JobCancelled, LedgerLost, OutcomeUnknown, Permanent, RunAgain, Snoozed
@@ -30,13 +32,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from penstock.ledger.admission import Claim
-    from penstock.schemas import Contract
+    from penstock.schemas import Contract, Keyring
     from penstock.workers.entry import Entry
     from penstock.workers.hooks import Hooks
     from penstock.workers.sessions import HandlerSessions
 
 RATE_LIMIT_DELAY_SECONDS = 5.0
 LOST_DELAY_SECONDS = 1.0
+UNKNOWN_KEY_DELAY_SECONDS = 30.0
 DELAY_SECONDS_MAX = 366 * 86400.0
 
 
@@ -61,11 +64,13 @@ class Executor:
         hooks: Hooks | None,
         is_cancel_requested: Callable[[str], bool],
         log: Any,
+        keyring: Keyring | None = None,
     ) -> None:
         self._sessions = sessions
         self._hooks = hooks
         self._is_cancel_requested = is_cancel_requested
         self._log = log
+        self._keyring = keyring
 
     def execute(self, claim: Claim, entry: Entry) -> Outcome | Settled:
         """Read the payload, run the handler, decide what follows. Never raises: the thread must go on."""
@@ -82,26 +87,35 @@ class Executor:
             return _in_trouble(claim)
 
     def _execute(self, claim: Claim, entry: Entry) -> Outcome | Settled:
+        seals = Seals(self._keyring, claim.id) if entry.sensitive else None
         try:
-            payload = entry.read(claim.payload)
+            payload = entry.read(claim.payload, seals)
         except PayloadError as error:
             failure = describe(error, payload=claim.payload, kind="invalid")
             return _buried(claim, Reason.INVALID_PAYLOAD, failure, counts=False)
+        except UnknownKey as error:
+            return self._put_back(claim, error)
         except BaseException as error:  # a validator of the job's author can raise anything
-            return self._after(error, claim, entry)
+            return self._after(error, claim, entry, None)
         while True:
-            ctx = Context(claim, entry, sessions=self._sessions, is_cancel_requested=self._is_cancel_requested)
+            ctx = Context(
+                claim,
+                entry,
+                sessions=self._sessions,
+                is_cancel_requested=self._is_cancel_requested,
+                keyring=self._keyring,
+            )
             try:
                 self._run(entry, payload, ctx)
             except RunAgain as error:
                 if entry.contract.guarantee == "at_most_once":
-                    return self._after(error, claim, entry)
+                    return self._after(error, claim, entry, payload)
                 continue
             except BaseException as error:
                 if ctx.is_completed:
                     self._log_after_completion(claim, error)
                     return COMPLETED
-                return self._after(error, claim, entry)
+                return self._after(error, claim, entry, payload)
             if ctx.is_completed:
                 return COMPLETED
             return Outcome(claim.id, claim.token, State.COMPLETED, result=ctx.encoded_result, follow_ups=ctx.follow_ups)
@@ -121,8 +135,8 @@ class Executor:
             raise RuntimeError("an async handler needs the event loop thread, which this process did not start")
         return loop.run_coroutine(_within(entry.call(payload, ctx), entry.contract.timeout_seconds))
 
-    def _after(self, error: BaseException, claim: Claim, entry: Entry) -> Outcome | Settled:
-        """What follows an attempt that did not return."""
+    def _after(self, error: BaseException, claim: Claim, entry: Entry, payload: Any) -> Outcome | Settled:
+        """What follows an attempt that did not return; `payload` is None where it could not even be read."""
         contract = entry.contract
         if isinstance(error, Fenced):
             return FENCED
@@ -132,15 +146,14 @@ class Executor:
             return Outcome(claim.id, claim.token, State.CANCELLED, Reason.CANCELLED)
         if contract.guarantee == "at_most_once" and isinstance(error, LedgerLost | RunAgain):
             # The ledger would refuse to run it again; say why while we know.
-            return _buried(claim, Reason.OUTCOME_UNKNOWN, describe(error, payload=claim.payload, kind="lost"))
+            return _buried(claim, Reason.OUTCOME_UNKNOWN, _described(error, claim, entry, payload, kind="lost"))
         if isinstance(error, RateLimitExceeded) and contract.guarantee != "at_most_once":
             delay = RATE_LIMIT_DELAY_SECONDS
             return Outcome(claim.id, claim.token, State.SCHEDULED, counts=False, delay_seconds=delay)
         if isinstance(error, LedgerLost):
             return _in_trouble(claim)
-        failure = describe(
-            error, payload=claim.payload, kind="timeout" if isinstance(error, TimeoutError) else "failed"
-        )
+        kind = "timeout" if isinstance(error, TimeoutError) else "failed"
+        failure = _described(error, claim, entry, payload, kind=kind)
         self._log.warning(
             "attempt failed",
             job_id=claim.id,
@@ -154,6 +167,14 @@ class Executor:
         if isinstance(error, (Permanent, *contract.permanent)):
             return _buried(claim, Reason.PERMANENT, failure)
         return decide_retry(claim, entry, error, failure)
+
+    def _put_back(self, claim: Claim, error: UnknownKey) -> Outcome:
+        """Somebody has the key; here it is not, or not any more."""
+        self._log.warning(
+            "no key for a sealed field", job_id=claim.id, job_type=claim.type, key_id=error.key_id, remedy=str(error)
+        )
+        delay = UNKNOWN_KEY_DELAY_SECONDS
+        return Outcome(claim.id, claim.token, State.AVAILABLE, Reason.UNKNOWN_KEY, counts=False, delay_seconds=delay)
 
     def _log_after_completion(self, claim: Claim, error: BaseException) -> None:
         self._log.warning(
@@ -195,6 +216,14 @@ def _ask_policy(contract: Contract, attempt: int, error: BaseException) -> Retry
         gave=type(decision).__name__,
     )
     return Backoff().decide(attempt, error)
+
+
+def _described(error: BaseException, claim: Claim, entry: Entry, payload: Any, *, kind: str) -> Failure:
+    """The failure as it may be shown: neither what the payload says, nor what its sealed fields hold."""
+    if not entry.sensitive:
+        return describe(error, payload=claim.payload, kind=kind)
+    secrets = () if payload is None else secrets_of(payload, entry.sensitive)
+    return describe(error, payload=claim.payload, kind=kind, secrets=secrets, silent=payload is None)
 
 
 def _in_trouble(claim: Claim) -> Outcome:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from penstock.schemas import Keyring
 from penstock.workers.errors import WorkerConfigurationError
 
 
@@ -22,6 +23,7 @@ class Pool:
     with_dispatcher: bool = True
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = None
+    keyring: Keyring | None = None
 
     def __post_init__(self) -> None:
         for option, value, most in (("--processes", self.processes, 256), ("--threads", self.threads, 1000)):

@@ -152,6 +152,7 @@ class WorkerProcess:
             hooks=Hooks.of(self.registry.broker),
             is_cancel_requested=lambda job_id: job_id in self.holding.cancel_requested,
             log=self.log,
+            keyring=self.pool.keyring,
         )
         self.settler.start()
         self.pulse.start()

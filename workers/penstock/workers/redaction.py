@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from penstock.ledger.settlement import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 MESSAGE_LENGTH_MAX = 1000
 TRACEBACK_LENGTH_MAX = 8000
@@ -23,14 +23,21 @@ VALUE_LENGTH_MIN = 4
 VALUE_LENGTH_MAX = 2000
 
 
-def describe(error: BaseException, *, payload: bytes, kind: str = "failed") -> Failure:
-    """The class, message, traceback and fingerprint of an error, without any value of the payload."""
-    values = sorted(set(_values(payload)), key=len, reverse=True)
+def describe(
+    error: BaseException, *, payload: bytes, kind: str = "failed", secrets: Iterable[str] = (), silent: bool = False
+) -> Failure:
+    """The class, message, traceback and fingerprint of an error, without any value of the payload.
+
+    `secrets` are what its sealed fields hold, blanked out however short they are. `silent`: nobody knows what they
+    hold, so the error's own text is left out.
+    """
+    values = sorted({*_values(payload), *secrets}, key=len, reverse=True)
     frames = traceback.extract_tb(error.__traceback__)
     where = next((f"{frame.filename}:{frame.name}" for frame in reversed(frames)), "")
     name = type(error).__name__
     # A value that begins before a limit is still whole a little behind it.
-    message = _text_of(error)[: MESSAGE_LENGTH_MAX + VALUE_LENGTH_MAX]
+    text = "(hidden: the payload has sensitive fields)" if silent else _text_of(error)
+    message = text[: MESSAGE_LENGTH_MAX + VALUE_LENGTH_MAX]
     trace = "".join(traceback.format_list(frames))[-2 * TRACEBACK_LENGTH_MAX :]
     return Failure(
         kind=kind,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import ModuleType
 
-    from penstock.schemas import Contract
+    from penstock.schemas import Contract, Keyring
 
 
 class Registry:
@@ -96,6 +96,14 @@ class Registry:
                 f"--queues {', '.join(unknown)}: no handler uses it; the handlers use {', '.join(sorted(found))}"
             )
         return {queue: types for queue, types in found.items() if queue in set(queues)}
+
+    def require_keyring(self, keyring: Keyring | None) -> None:
+        """Raises `WorkerConfigurationError` where a handler has sensitive fields and nobody could open them."""
+        sensitive = sorted({entry.contract.type for entry in self if entry.sensitive})
+        if sensitive and keyring is None:
+            raise WorkerConfigurationError(
+                f"{', '.join(sensitive)}: has sensitive fields; set PENSTOCK_KEYRING to the keys that open them"
+            )
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries.values())

@@ -81,6 +81,7 @@ class Supervisor:
     def run(self) -> int:
         """Returns the exit status."""
         self.registry.bindings(self.pool.queues)  # an unknown queue is refused before anything starts
+        self.registry.require_keyring(self.pool.keyring)
         pool = self.pool
         pool.boards_dir.mkdir(parents=True, exist_ok=True)
         path = pool.boards_dir / f"{uuid.uuid4()}.board"

@@ -11,7 +11,7 @@ from penstock.producers.client.producer import Producer, receipt_of
 from penstock.producers.client.publish import Publish, Publishable
 from penstock.producers.client.publisher import TIMEOUT_SECONDS
 from penstock.producers.client.receipt import Receipt
-from penstock.schemas import Job
+from penstock.schemas import Job, Keyring
 
 
 class AsyncProducer:
@@ -20,8 +20,15 @@ class AsyncProducer:
     Cancelling a task that publishes only ends its waiting: the job may still be accepted.
     """
 
-    def __init__(self, url: str, *, app_id: str | None = None, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
-        self._producer = Producer(url, app_id=app_id, timeout_seconds=timeout_seconds)
+    def __init__(
+        self,
+        url: str,
+        *,
+        app_id: str | None = None,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        keyring: Keyring | None = None,
+    ) -> None:
+        self._producer = Producer(url, app_id=app_id, timeout_seconds=timeout_seconds, keyring=keyring)
 
     async def publish(
         self,

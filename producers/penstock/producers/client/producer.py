@@ -10,7 +10,7 @@ from penstock.producers.client.publish import Publish, Publishable
 from penstock.producers.client.publisher import TIMEOUT_SECONDS, Publisher
 from penstock.producers.client.receipt import Receipt
 from penstock.producers.client.stream import Stream
-from penstock.schemas import Job, Message
+from penstock.schemas import Job, Keyring, Message
 
 
 class Producer:
@@ -24,12 +24,20 @@ class Producer:
 
     A receipt is given when RabbitMQ has confirmed the job; otherwise a `PublishError` says what is wrong,
     what to do, and whether the outcome is unknown. Every job has a deadline of `timeout_seconds`.
-    `app_id` names the publishing service.
+    `app_id` names the publishing service, `keyring` seals the sensitive fields of its jobs.
     """
 
-    def __init__(self, url: str, *, app_id: str | None = None, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        app_id: str | None = None,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        keyring: Keyring | None = None,
+    ) -> None:
         """Raises `ValueError` for a bad URL; does not connect yet."""
         self._app_id = app_id
+        self._keyring = keyring
         self._publisher = Publisher(url, name=app_id or "penstock-producer", timeout_seconds=timeout_seconds)
 
     def publish(
@@ -92,7 +100,7 @@ class Producer:
 
     def begin(self, publish: Publish, *, timeout_seconds: float | None = None) -> Batch:
         """Hand over one job without waiting; for those who wait in their own way."""
-        message = publish.to_message(app_id=self._app_id)
+        message = publish.to_message(app_id=self._app_id, keyring=self._keyring)
         return self._publisher.submit_many((message,), timeout_seconds=timeout_seconds)
 
     def stream(self, jobs: Iterable[Publishable], *, timeout_seconds: float | None = None) -> Stream:
@@ -101,7 +109,7 @@ class Producer:
         def submit(messages: list[Message]) -> Batch:
             return self._publisher.submit_many(messages, timeout_seconds=timeout_seconds)
 
-        return Stream(jobs, submit=submit, app_id=self._app_id)
+        return Stream(jobs, submit=submit, app_id=self._app_id, keyring=self._keyring)
 
 
 def receipt_of(batch: Batch) -> Receipt:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from penstock.producers.client.errors import InvalidJob, PublishError
 from penstock.producers.client.receipt import Receipt
-from penstock.schemas import Job, Message, UnreadableMessage
+from penstock.schemas import Job, Keyring, KeyringError, Message, UnreadableMessage
 from penstock.schemas.identifiers import new_job_id
 
 
@@ -27,7 +27,7 @@ class Publish:
     correlation_id: str | None = None
     traceparent: str | None = None
 
-    def to_message(self, *, app_id: str | None) -> Message:
+    def to_message(self, *, app_id: str | None, keyring: Keyring | None = None) -> Message:
         """The message on the wire; raises `InvalidJob`."""
         if self.due_at is not None and self.delay is not None:
             raise InvalidJob(f"{self.job.contract().type}: give due_at or delay, not both", job_id=self.job_id)
@@ -41,8 +41,9 @@ class Publish:
                 correlation_id=self.correlation_id,
                 traceparent=self.traceparent,
                 app_id=app_id,
+                keyring=keyring,
             )
-        except (UnreadableMessage, OverflowError) as error:
+        except (UnreadableMessage, KeyringError, OverflowError) as error:
             raise InvalidJob(f"{self.job.contract().type}: {error}", job_id=self.job_id) from error
 
     def under_id(self, job_id: str) -> "Publish":

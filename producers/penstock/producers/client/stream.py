@@ -8,7 +8,7 @@ from penstock.producers.client.batch import Batch
 from penstock.producers.client.errors import InvalidJob, PublishError, PublishRefused, Unroutable
 from penstock.producers.client.publish import Publish, Publishable, PublishFailure, PublishManyError, as_publish
 from penstock.producers.client.receipt import Receipt
-from penstock.schemas import Message
+from penstock.schemas import Keyring, Message
 
 CHUNK_MESSAGES_MAX = 250
 CHUNK_BYTES_MAX = 1024 * 1024
@@ -40,11 +40,17 @@ class Stream:
     """
 
     def __init__(
-        self, jobs: Iterable[Publishable], *, submit: Callable[[list[Message]], Batch], app_id: str | None
+        self,
+        jobs: Iterable[Publishable],
+        *,
+        submit: Callable[[list[Message]], Batch],
+        app_id: str | None,
+        keyring: Keyring | None = None,
     ) -> None:
         self._jobs = jobs
         self._submit = submit
         self._app_id = app_id
+        self._keyring = keyring
         self._taken = 0
         self._receipts: list[Receipt] = []
         self._failures: list[PublishFailure] = []
@@ -90,7 +96,7 @@ class Stream:
     def _add(self, chunk: _Chunk, publish: Publish) -> None:
         self._taken += 1
         try:
-            message = publish.to_message(app_id=self._app_id)
+            message = publish.to_message(app_id=self._app_id, keyring=self._keyring)
         except InvalidJob as error:
             chunk.invalid[len(chunk.publishes)] = error
         else:
