@@ -14,7 +14,8 @@ from penstock.ledger.state import Reason, State
 from penstock.workers import PenstockBroker, Registry
 from penstock.workers.handler import TAG
 from penstock.workers.holding import WINDOW_SECONDS, Holding
-from penstock.workers.intake import BATCH_JOBS_MAX, LOOK_AHEAD_JOBS_MAX, LedgerIntake
+from penstock.workers.intake import BATCH_JOBS_MAX, LOOK_AHEAD_JOBS_MAX, POLL_SECONDS
+from penstock.workers.ledger_intake import LedgerIntake, idle_seconds
 
 
 class Settled(list[Outcome]):
@@ -146,6 +147,12 @@ def test_a_job_that_still_runs_here_is_not_started_beside_itself() -> None:
     intake._start([first, second])
     assert holding.ready.qsize() == 1
     assert holding.claims == {first.id: first}
+
+
+@pytest.mark.parametrize(("next_due", "waits"), [(None, 1.0), (3600.0, 1.0), (0.3, 0.3), (-5.0, POLL_SECONDS)])
+def test_who_is_told_of_new_jobs_waits_until_the_next_is_due(next_due: float | None, waits: float) -> None:
+    """And never for long; a due job that was not claimed is in somebody else's hands, and is looked for soon."""
+    assert idle_seconds(next_due) == waits
 
 
 def test_outstanding_is_what_waits_or_runs() -> None:

@@ -29,6 +29,7 @@ from penstock.ledger.admission_statements import (
 from penstock.ledger.database import Session, retry_serialization
 from penstock.ledger.dedup import KeyVerdict, decide_key
 from penstock.ledger.state import Reason, State
+from penstock.ledger.wakeups import announce
 from penstock.schemas import Contract, Message
 
 TOKEN_LIMIT = 2**63
@@ -114,12 +115,18 @@ def admit(
     Claims need `token` (random 64 bits, this batch's own) and `process_id`. Asking again with the same token
     after a lost reply is safe and finds the first claim.
     """
+    if token is None and session.announces:
+        with session.transaction():
+            return admit_within(session, offers)
     return _Admitting(session, token, process_id).take(offers)
 
 
 def admit_within(session: Session, offers: Sequence[Offer]) -> Admission:
     """Accept jobs in a transaction that is open already: they become durable with its commit."""
-    return _Admitting(session, None, None).take(offers)
+    admission = _Admitting(session, None, None).take(offers)
+    if Admitted.ABSORBED in admission.outcomes.values():
+        announce(session)
+    return admission
 
 
 class _Admitting:

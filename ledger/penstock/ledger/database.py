@@ -20,6 +20,9 @@ IDLE_IN_TRANSACTION_SECONDS = 15
 SQLITE_BUSY_SECONDS = 30
 SERIALIZATION_FAILURES = ("40001", "40P01")  # somebody else won: the same statement again will do
 
+# An execution option of SQLAlchemy's: it goes with every connection, also into the transactions of handlers.
+ANNOUNCES = "penstock_announces"
+
 Purpose = Literal["engine", "handlers"]
 
 
@@ -37,8 +40,10 @@ class Ledger:
     `url` is SQLAlchemy's: `postgresql+psycopg://…` (or plain `postgresql://…`) or `sqlite:///file`.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, announces: bool = True) -> None:
+        """`announces`: tell those who listen that rows have come to wait; needless where RabbitMQ brings the jobs."""
         self.url = _checked(url)
+        self._options = {ANNOUNCES: announces}
         self.dialect: Dialect = SQLite() if self.url.drivername.startswith("sqlite") else Postgres()
 
     def __str__(self) -> str:
@@ -59,7 +64,9 @@ class Ledger:
         """An SQLAlchemy engine: one connection in autocommit for the engine, a pool for handlers."""
         if self.dialect.name == "sqlite":
             return _sqlite_engine(self.url, purpose=purpose, pool_size=pool_size)
-        return _postgres_engine(self.url, purpose=purpose, pool_size=pool_size)
+        engine = _postgres_engine(self.url, purpose=purpose, pool_size=pool_size)
+        engine.update_execution_options(**self._options)
+        return engine
 
 
 class Session:
@@ -78,6 +85,11 @@ class Session:
         """A session inside a transaction that somebody else began and will commit."""
         dialect: Dialect = SQLite() if connection.dialect.name == "sqlite" else Postgres()
         return cls(connection, dialect, in_transaction=True)
+
+    @property
+    def announces(self) -> bool:
+        """Whether rows that come to wait here are worth a notification; see `wakeups`."""
+        return self.dialect.name == "postgresql" and bool(self.connection.get_execution_options().get(ANNOUNCES, True))
 
     def run(
         self, statement: "Statement", rows: Sequence[Sequence[Any]] | None = None, **params: Any

@@ -15,6 +15,7 @@ from penstock.ledger.effects import replay_within
 from penstock.ledger.failpoints import Failpoint, reach
 from penstock.ledger.jobs import SUMMARY
 from penstock.ledger.tables import jobs
+from penstock.ledger.wakeups import announce
 
 REPLAY_BATCH_JOBS = 500
 
@@ -68,6 +69,7 @@ def replay_dead(session: Session, *, selection: Selection, actor: str, per_secon
         delays = [(position + index) / per_second if per_second else 0.0 for index in range(len(batch))]
         session.run(_PUT_BACK, list(zip(batch, delays, strict=True)))
         replay_within(session, batch)
+        announce(session)
 
     return _in_batches(session, _replayable(selection), put_back, actor=actor, action="replay", what=str(selection))
 

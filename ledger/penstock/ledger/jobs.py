@@ -12,6 +12,7 @@ from penstock.ledger.database import Session, Statement, retry_serialization
 from penstock.ledger.dialects import Columns, Dialect
 from penstock.ledger.dispatches import queues_with
 from penstock.ledger.tables import aliases, attempts, dedup_keys, effects, jobs
+from penstock.ledger.wakeups import announce
 
 # What may be shown of a job in a list.
 SUMMARY = [column for column in jobs.c if column.name not in ("payload", "result", "traceparent", "token")]
@@ -116,7 +117,9 @@ def hurry_job(session: Session, job_id: str, *, actor: str) -> bool:
     """A job that waits for its time becomes due now; false if it does not wait."""
     with session.transaction():
         record(session, actor=actor, action="retry now", target=job_id)
-        return session.run(_HURRY, id=_first_of(session, job_id)).rowcount == 1
+        hurried = session.run(_HURRY, id=_first_of(session, job_id)).rowcount == 1
+        announce(session)
+        return hurried
 
 
 def count_states(session: Session) -> dict[str, int]:

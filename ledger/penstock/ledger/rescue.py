@@ -11,6 +11,7 @@ from penstock.ledger.database import Session, Statement, retry_serialization
 from penstock.ledger.dialects import Columns, Dialect
 from penstock.ledger.settlement import Failure, record_failures
 from penstock.ledger.transitions import CRASHES_MAX, LOSSES_MAX, Death
+from penstock.ledger.wakeups import announce
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ def rescue_crashed(
         blamed = _free(session, _CRASH, failure, process_id, rows=rows, alone=alone, convicts=death is Death.OWN_DOING)
         _record(session, blamed, failure, process_id)
         released = _rescued(session.run(_RELEASE, process_id=process_id))
+        announce(session)
     return blamed + released
 
 
@@ -48,6 +50,7 @@ def rescue_interrupted(session: Session, *, process_id: str, running: Sequence[s
     with session.transaction():
         ended = _free(session, _INTERRUPT, failure, process_id, rows=[(job_id,) for job_id in sorted(running)])
         released = _rescued(session.run(_RELEASE, process_id=process_id))
+        announce(session)
     return ended + released
 
 
@@ -58,6 +61,7 @@ def rescue_lost(session: Session, *, process_id: str) -> list[Rescued]:
     with session.transaction():
         lost = _free(session, _LOSE, failure, process_id)
         _record(session, lost, failure, process_id)
+        announce(session)
     return lost
 
 

@@ -12,8 +12,9 @@ from penstock.ledger import unknown
 from penstock.ledger.admission import Offer, admit_within
 from penstock.ledger.database import Session, Statement, retry_serialization
 from penstock.ledger.dialects import Columns, Dialect
-from penstock.ledger.state import ENDED, State
+from penstock.ledger.state import ENDED, WAITING, State
 from penstock.ledger.transitions import TROUBLES_MAX
+from penstock.ledger.wakeups import announce
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,8 @@ def _settle_others(session: Session, outcomes: list[Outcome], process_id: str | 
     follow_ups = [offer for outcome in landed for offer in outcome.follow_ups]
     if follow_ups:
         admit_within(session, follow_ups)
+    if any(row.state in WAITING for row in settled.values()):
+        announce(session)
     return settled
 
 

@@ -41,7 +41,7 @@ class Caretaker:
         self._log = log
         files = MetricFiles(metrics_dir, slot)
         care = CaretakerMetrics(files)
-        ledger = Ledger(database_url)
+        ledger = Ledger(database_url, announces=broker_url == "local")
         self._dispatcher: Dispatcher | None = None
         if broker_url != "local":
             self._dispatcher = Dispatcher(ledger, broker_url=broker_url, queues=queues, metrics=care, log=log)

@@ -1,7 +1,7 @@
 """The intake: decides how much to claim, claims it in one batch, and hands it to the threads.
 
 One thread with a session of its own. `AmqpIntake` claims what RabbitMQ has delivered and acks once the claim is
-durable; `LedgerIntake` claims straight from the ledger: the embedded transport, and the suspect lane.
+durable; `LedgerIntake`, in a file of its own, claims straight from the ledger.
 """
 
 from __future__ import annotations
@@ -208,41 +208,6 @@ class Intake:
         session, self._session = self._session, None
         if session is not None:
             close_quietly(session)
-
-
-class LedgerIntake(Intake):
-    """Claims due rows; with `suspects`, only those that must run alone."""
-
-    def __init__(self, *, queues: list[str], suspects: bool = False, **shared: Any) -> None:
-        super().__init__(**shared)
-        self._queues = queues
-        self._suspects = suspects
-        self.idle_since = time.monotonic()
-
-    def _turn(self, session: Session) -> None:
-        capacity = self._capacity() if not self._suspects else self.holding.idle_threads
-        if capacity == 0:
-            self._wait_for_room()
-            return
-        token = self._new_token()
-        found = ledger_claims.claim_due(
-            session,
-            queues=self._queues,
-            limit=capacity,
-            token=token,
-            process_id=self.process_id,
-            suspects=self._suspects,
-        )
-        reach(Failpoint.CLAIMED)
-        self._start(found)
-        self.holding.tokens_in_flight.discard(token)
-        self.metrics.claimed(found)
-        if found:
-            self.idle_since = time.monotonic()
-        if len(found) < capacity:
-            self._hand_back_stale()
-            self.room.clear()
-            self.stopping.wait(POLL_SECONDS)
 
 
 class AmqpIntake(Intake):

@@ -29,7 +29,8 @@ from penstock.workers.event_loop import EventLoop
 from penstock.workers.execution import Executor
 from penstock.workers.holding import Holding
 from penstock.workers.hooks import Hooks
-from penstock.workers.intake import AmqpIntake, Intake, LedgerIntake
+from penstock.workers.intake import AmqpIntake, Intake
+from penstock.workers.ledger_intake import LedgerIntake
 from penstock.workers.liveness import FileLock
 from penstock.workers.metric_files import MetricFiles
 from penstock.workers.metrics import Metrics
@@ -64,7 +65,7 @@ class WorkerProcess:
         self.log = log.bind(process_id=process_id, slot=slot)
         self.threads = 1 if lane else pool.threads
         self.queues = sorted(registry.bindings(pool.queues))
-        self.ledger = Ledger(pool.database_url)
+        self.ledger = Ledger(pool.database_url, announces=not pool.has_broker)
         self.holding = Holding(threads=self.threads)
         self.metrics = Metrics(MetricFiles(pool.metrics_dir, slot))
         self.stop_requested = threading.Event()

@@ -69,7 +69,7 @@ class Supervisor:
         self.pool = pool
         self.registry = registry
         self.log = log.bind(pool=pool.name)
-        self._ledger = Ledger(pool.database_url)
+        self._ledger = Ledger(pool.database_url, announces=not pool.has_broker)
         self._children: dict[int, Child] = {}
         self._dead: list[DeadProcess] = []
         self._ledger_retry_at = 0.0
