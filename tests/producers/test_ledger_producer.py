@@ -7,10 +7,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from tests.producers.queues import AddRow
 
+from penstock.ledger.batch import BATCH_JOBS_MAX
 from penstock.ledger.database import Ledger
 from penstock.ledger.jobs import count_states, show_job
 from penstock.producers import InvalidJob, KeyConflict, Publish, PublishManyError
-from penstock.producers.ledger_producer import BATCH_JOBS_MAX, LedgerProducer
+from penstock.producers.ledger_producer import LedgerProducer
 from penstock.schemas import Job, Message
 
 

@@ -9,12 +9,13 @@ import structlog
 from tests.workers import jobs
 from tests.workers.samples import a_claim
 
+from penstock.ledger.batch import BATCH_JOBS_MAX
 from penstock.ledger.settlement import Outcome
 from penstock.ledger.state import Reason, State
 from penstock.workers import PenstockBroker, Registry
 from penstock.workers.handler import TAG
 from penstock.workers.holding import WINDOW_SECONDS, Holding
-from penstock.workers.intake import BATCH_JOBS_MAX, LOOK_AHEAD_JOBS_MAX, POLL_SECONDS
+from penstock.workers.intake import LOOK_AHEAD_JOBS_MAX, POLL_SECONDS
 from penstock.workers.ledger_intake import LedgerIntake, idle_seconds
 
 

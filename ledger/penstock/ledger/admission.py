@@ -26,6 +26,7 @@ from penstock.ledger.admission_statements import (
     TAKE_KEYS,
     TAKE_OVER_KEY,
 )
+from penstock.ledger.batch import in_batches
 from penstock.ledger.database import Session, retry_serialization
 from penstock.ledger.dedup import KeyVerdict, decide_key
 from penstock.ledger.state import Reason, State
@@ -115,7 +116,7 @@ def admit(
     Claims need `token` (random 64 bits, this batch's own) and `process_id`. Asking again with the same token
     after a lost reply is safe and finds the first claim.
     """
-    if token is None and session.announces:
+    if token is None:
         with session.transaction():
             return admit_within(session, offers)
     return _Admitting(session, token, process_id).take(offers)
@@ -123,10 +124,13 @@ def admit(
 
 def admit_within(session: Session, offers: Sequence[Offer]) -> Admission:
     """Accept jobs in a transaction that is open already: they become durable with its commit."""
-    admission = _Admitting(session, None, None).take(offers)
-    if Admitted.ABSORBED in admission.outcomes.values():
+    admitting = _Admitting(session, None, None)
+    in_order = sorted(offers, key=_key_of)  # over all batches together, so that no two transactions deadlock
+    for batch in in_batches((offer, len(offer.message.body)) for offer in in_order):
+        admitting.take(batch)
+    if Admitted.ABSORBED in admitting.outcomes.values():
         announce(session)
-    return admission
+    return Admission(admitting.outcomes, admitting.claims, admitting.first)
 
 
 class _Admitting:

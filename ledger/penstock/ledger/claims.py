@@ -2,6 +2,7 @@
 
 from penstock.ledger.admission import Claim, read_claim
 from penstock.ledger.admission_statements import CLAIMED_COLUMNS, claiming
+from penstock.ledger.batch import within_bytes
 from penstock.ledger.database import Session, Statement, retry_serialization
 from penstock.ledger.dialects import Columns, Dialect
 
@@ -10,7 +11,10 @@ from penstock.ledger.dialects import Columns, Dialect
 def claim_due(
     session: Session, *, queues: list[str], limit: int, token: int, process_id: str, suspects: bool = False
 ) -> list[Claim]:
-    """Claim up to `limit` due jobs of these queues, the longest due first; suspects only, or none of them."""
+    """Claim up to `limit` due jobs of these queues, the longest due first; suspects only, or none of them.
+
+    Fewer, if their payloads are large: at most a batch of `BATCH_BYTES_MAX`.
+    """
     statement = _CLAIM_SUSPECTS if suspects else _CLAIM_DUE
     with session.transaction():
         rows = session.run(
@@ -51,7 +55,7 @@ def _claim_due(dialect: Dialect, *, suspects: bool) -> str:
     )
     wanted = f"{_WAITING} AND jobs.due_at <= {dialect.now} AND {which}"
     return f"""
-        WITH due AS {dialect.materialized} ({_longest_due(dialect, wanted)})
+        WITH due AS {dialect.materialized} ({within_bytes(_longest_due(dialect, wanted))})
         UPDATE jobs SET {claiming(dialect)}
         FROM due WHERE jobs.id = due.id
         RETURNING {CLAIMED_COLUMNS}
@@ -60,17 +64,18 @@ def _claim_due(dialect: Dialect, *, suspects: bool) -> str:
 
 def _longest_due(dialect: Dialect, wanted: str) -> str:
     queues = dialect.rows("input", _QUEUES)
+    columns = f"jobs.id, jobs.due_at, {dialect.size('jobs.payload')} AS size"
     if dialect.name == "postgresql":
         # Each queue from its index, as far as the limit: a join would read and sort the whole backlog.
         return f"""
-            SELECT picked.id FROM {queues} CROSS JOIN LATERAL (
-                SELECT jobs.id, jobs.due_at FROM jobs WHERE jobs.queue = input.queue AND {wanted}
+            SELECT picked.id, picked.due_at, picked.size FROM {queues} CROSS JOIN LATERAL (
+                SELECT {columns} FROM jobs WHERE jobs.queue = input.queue AND {wanted}
                 ORDER BY jobs.due_at LIMIT :limit {dialect.skip_locked}
             ) AS picked
             ORDER BY picked.due_at LIMIT :limit
         """
     return f"""
-        SELECT jobs.id FROM jobs WHERE jobs.queue IN (SELECT input.queue FROM {queues}) AND {wanted}
+        SELECT {columns} FROM jobs WHERE jobs.queue IN (SELECT input.queue FROM {queues}) AND {wanted}
         ORDER BY jobs.due_at LIMIT :limit
     """
 

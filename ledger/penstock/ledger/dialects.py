@@ -68,6 +68,10 @@ class Postgres:
         """Text from a `json` column as bytes."""
         return f"convert_to({text}, 'UTF8')"
 
+    def size(self, blob: str) -> str:
+        """Bytes of a blob, without reading it."""
+        return f"octet_length({blob})"
+
     def rows(self, alias: str, columns: Columns) -> str:
         """A FROM item that yields the rows bound by `bind`."""
         arrays = ", ".join(self._array(f":{alias}_{name}", kind) for name, kind in columns.items())
@@ -112,6 +116,9 @@ class SQLite:
 
     def blob(self, text: str) -> str:
         return f"CAST({text} AS BLOB)"
+
+    def size(self, blob: str) -> str:
+        return f"length({blob})"
 
     def rows(self, alias: str, columns: Columns) -> str:
         fields = ", ".join(f"json_extract(value, '$[{index}]') AS {name}" for index, name in enumerate(columns))

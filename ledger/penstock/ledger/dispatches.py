@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from penstock.ledger.batch import within_bytes
 from penstock.ledger.database import Session, Statement
 from penstock.ledger.dialects import Columns, Dialect
 from penstock.schemas import Message
@@ -28,7 +29,10 @@ class Due:
 
 
 def select_due(session: Session, *, queue: str, limit: int) -> list[Due]:
-    """Up to `limit` due rows that are not on their way, the longest due first. Holds no lock."""
+    """Up to `limit` due rows that are not on their way, the longest due first. Holds no lock.
+
+    Fewer, if their payloads are large: at most a batch of `BATCH_BYTES_MAX`.
+    """
     return [_due(row) for row in session.run(_SELECT, queue=queue, limit=limit)]
 
 
@@ -89,17 +93,24 @@ def _due(row: object) -> Due:
 
 _WAITING = "jobs.state IN ('scheduled', 'available', 'retryable')"
 
-_SELECT = Statement(
-    lambda dialect: (
-        f"""
-        SELECT CAST(id AS text) AS id, type, version, queue, payload, state, dispatch_number, dedup_key, tenant,
-            correlation_id, traceparent, app_id, {dialect.seconds_since("due_at")} AS late_seconds
-        FROM jobs
+
+def _select(dialect: Dialect) -> str:
+    due = f"""
+        SELECT id, due_at, {dialect.size("payload")} AS size FROM jobs
         WHERE queue = :queue AND {_WAITING} AND dispatched_at IS NULL AND due_at <= {dialect.now} AND NOT suspect
         ORDER BY due_at LIMIT :limit
     """
-    )
-)
+    return f"""
+        WITH due AS {dialect.materialized} ({within_bytes(due)})
+        SELECT CAST(jobs.id AS text) AS id, jobs.type, jobs.version, jobs.queue, jobs.payload, jobs.state,
+            jobs.dispatch_number, jobs.dedup_key, jobs.tenant, jobs.correlation_id, jobs.traceparent, jobs.app_id,
+            {dialect.seconds_since("jobs.due_at")} AS late_seconds
+        FROM due JOIN jobs ON jobs.id = due.id
+        ORDER BY due.due_at
+    """
+
+
+_SELECT = Statement(_select)
 
 _SEEN: Columns = {"id": "uuid", "state": "text", "dispatch_number": "int"}
 

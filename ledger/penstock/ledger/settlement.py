@@ -48,6 +48,11 @@ class Outcome:
     follow_ups: tuple[Offer, ...] = ()
 
     @property
+    def size(self) -> int:
+        """Bytes that it brings along."""
+        return len(self.result or b"") + sum(len(offer.message.body) for offer in self.follow_ups)
+
+    @property
     def is_plain(self) -> bool:
         """Completed and nothing else: nearly all of them, on the hot path."""
         return self.state is State.COMPLETED and self.result is None and not self.follow_ups

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Self
 
 from penstock.ledger.admission import Admission, Admitted, Offer, admit
+from penstock.ledger.batch import BATCH_BYTES_MAX, BATCH_JOBS_MAX
 from penstock.ledger.database import Ledger
 from penstock.ledger.failpoints import Failpoint, reach
 from penstock.ledger.state import State
@@ -20,9 +21,6 @@ from penstock.producers.client import (
 )
 from penstock.producers.client.publish import as_publish
 from penstock.schemas import Contract, Job, Keyring, Message
-
-BATCH_JOBS_MAX = 500
-BATCH_BYTES_MAX = 4 * 1024 * 1024
 
 
 class LedgerProducer:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from tenacity import RetryCallState, wait_random_exponential
 
 from penstock.ledger import dispatches
+from penstock.ledger.batch import BATCH_JOBS_MAX
 from penstock.ledger.database import LedgerUnavailable, Session
 from penstock.ledger.failpoints import Failpoint, reach
 from penstock.ledger.leases import give_lease_back, take_lease
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from penstock.ledger.dispatches import Due
     from penstock.workers.caretaker_metrics import CaretakerMetrics
 
-BATCH_JOBS_MAX = 500
 # RabbitMQ must never be a second backlog: at most so many rows of a queue are dispatched and not yet claimed.
 WINDOW_JOBS = 1000
 IDLE_SECONDS = 0.1

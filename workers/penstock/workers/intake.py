@@ -17,6 +17,7 @@ from tenacity import RetryCallState, wait_random_exponential
 
 from penstock.ledger import claims as ledger_claims
 from penstock.ledger.admission import Admission, Admitted, Claim, Offer, admit
+from penstock.ledger.batch import BATCH_BYTES_MAX, BATCH_JOBS_MAX
 from penstock.ledger.database import LedgerUnavailable, Session, is_bad_data
 from penstock.ledger.dialects import BadValue
 from penstock.ledger.dispatches import suspect_lost
@@ -35,9 +36,10 @@ if TYPE_CHECKING:
     from penstock.workers.registry import Registry
     from penstock.workers.settler import Settler
 
-BATCH_JOBS_MAX = 500
 LOOK_AHEAD_JOBS_MAX = 1000
 PREFETCH_MAX = 2000
+# RabbitMQ counts what it pushes ahead by messages; how many that may be, their size decides.
+INBOX_BYTES_MAX = 32 * 1024 * 1024
 STALE_SECONDS = 1.0
 POLL_SECONDS = 0.05
 BUSY_POLL_SECONDS = 0.005
@@ -219,6 +221,7 @@ class AmqpIntake(Intake):
         self._reader = reader
         self._held: list[Delivery] = []  # taken from the inbox, for lack of room not claimed
         self._held_since = 0.0
+        self._body_bytes = 1  # of a delivery lately, rather too much than too little
         self.declared_anew: set[str] = set()
 
     def _turn(self, session: Session) -> None:
@@ -234,16 +237,20 @@ class AmqpIntake(Intake):
             self._claim(session, batch)
 
     def _take(self, capacity: int) -> list[Delivery]:
-        """Up to `capacity` deliveries; waits a moment for the first."""
+        """Up to `capacity` deliveries, fewer if they are large; waits a moment for the first."""
         inbox = self._deliveries.inbox
         batch, self._held = self._held[:capacity], self._held[capacity:]
         try:
             if not batch:
                 batch.append(inbox.get(timeout=POLL_SECONDS))
-            while len(batch) < capacity:
-                batch.append(inbox.get_nowait())
+            size = len(batch[0].body)
+            while len(batch) < capacity and size < BATCH_BYTES_MAX:
+                batch.append(delivery := inbox.get_nowait())
+                size += len(delivery.body)
         except Empty:
             pass
+        if batch:
+            self._body_bytes = max(size // len(batch), self._body_bytes * 9 // 10, 1)
         generation = self._deliveries.generation
         return [delivery for delivery in batch if delivery.generation == generation]
 
@@ -289,12 +296,15 @@ class AmqpIntake(Intake):
         return Admission(first.outcomes | second.outcomes, first.claims + second.claims, first.first | second.first)
 
     def _adapt_prefetch(self) -> None:
-        """Let RabbitMQ push ahead as fast as jobs are started; when paused, go on with what can start now."""
+        """Let RabbitMQ push ahead as fast as jobs are started, if they are small; when paused, what can start now."""
         deliveries = self._deliveries
+        most = max(self.holding.threads, min(PREFETCH_MAX, INBOX_BYTES_MAX // self._body_bytes))
         if deliveries.prefetch == 0:
             deliveries.set_prefetch(max(1, self.holding.idle_threads))
-        elif 2 * self.holding.started_lately() > deliveries.prefetch and deliveries.prefetch < PREFETCH_MAX:
-            deliveries.set_prefetch(min(PREFETCH_MAX, 4 * deliveries.prefetch))
+        elif deliveries.prefetch > 2 * most:
+            deliveries.set_prefetch(most)
+        elif 2 * self.holding.started_lately() > deliveries.prefetch and deliveries.prefetch < most:
+            deliveries.set_prefetch(min(most, 4 * deliveries.prefetch))
 
     def _give_back_stale(self) -> None:
         """Deliveries that cannot start soon are not held: another process may have room for them."""

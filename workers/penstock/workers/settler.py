@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.exc import DBAPIError
 from tenacity import RetryCallState, wait_random_exponential
 
+from penstock.ledger.batch import BATCH_BYTES_MAX, BATCH_JOBS_MAX
 from penstock.ledger.database import LedgerUnavailable, Session, is_bad_data
 from penstock.ledger.dialects import BadValue
 from penstock.ledger.failpoints import Failpoint, reach
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from penstock.ledger.database import Ledger
     from penstock.workers.holding import Holding
 
-BATCH_JOBS_MAX = 500
 # With handlers of a few milliseconds a commit per job would cost more than the job: wait a moment for company.
 LINGER_SECONDS = 0.004
 OUTAGE_WAIT_SECONDS_MAX = 2.0
@@ -108,9 +108,9 @@ class Settler:
         first = self._outcomes.get()
         if first is None:
             return [], True
-        batch = [first]
+        batch, size = [first], first.size
         until = time.monotonic() + LINGER_SECONDS
-        while len(batch) < BATCH_JOBS_MAX:
+        while len(batch) < BATCH_JOBS_MAX and size < BATCH_BYTES_MAX:
             try:
                 left = until - time.monotonic()
                 outcome = self._outcomes.get_nowait() if left <= 0 else self._outcomes.get(timeout=left)
@@ -119,6 +119,8 @@ class Settler:
             if outcome is None:
                 return batch, True
             batch.append(outcome)
+            if not outcome.is_plain:
+                size += outcome.size
         return batch, False
 
     def _write(self, batch: list[Outcome]) -> set[str] | None:
