@@ -37,16 +37,21 @@ class PrivateRabbitMQ:
     """One RabbitMQ node with a port mapper of its own: `with PrivateRabbitMQ() as rabbitmq: ...`.
 
     Starting takes 5 to 16 seconds. `plugins` may name `rabbitmq_management` and `rabbitmq_prometheus`, which then
-    listen on `management_port` and `prometheus_port`.
+    listen on `management_port` and `prometheus_port`. `configuration` are further lines of its rabbitmq.conf; where
+    they bring users of their own, there is no guest, and `user` is the one to connect as.
     """
 
-    def __init__(self, *, plugins: Sequence[str] = ()) -> None:
+    def __init__(
+        self, *, plugins: Sequence[str] = (), configuration: Sequence[str] = (), user: str = "guest:guest"
+    ) -> None:
         programs, epmd = rabbitmq_folder(), epmd_program()
         if programs is None or epmd is None:
             raise ServerError("RabbitMQ is not installed; install the package `rabbitmq-server`")
         self._programs = programs
         self._epmd_program = epmd
         self._plugins = plugins
+        self._configuration = configuration
+        self._user = user
         self._port, self._distribution_port, self._epmd_port = free_port(), free_port(), free_port()
         self.management_port, self.prometheus_port = free_port(), free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="penstock-rabbitmq-"))
@@ -56,8 +61,8 @@ class PrivateRabbitMQ:
 
     @property
     def url(self) -> str:
-        """The address of its virtual host `/`, for the user guest."""
-        return f"amqp://guest:guest@127.0.0.1:{self._port}/%2F"
+        """The address of its virtual host `/`, for the user guest unless said otherwise."""
+        return f"amqp://{self._user}@127.0.0.1:{self._port}/%2F"
 
     def start(self) -> None:
         """Start it, with whatever it had on disk, and return once it answers. Does nothing when it runs."""
@@ -137,6 +142,7 @@ class PrivateRabbitMQ:
         for plugin, port in (("management", self.management_port), ("prometheus", self.prometheus_port)):
             if f"rabbitmq_{plugin}" in self._plugins:
                 lines += [f"{plugin}.tcp.ip = 127.0.0.1", f"{plugin}.tcp.port = {port}"]
+        lines += self._configuration
         (self._folder / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
         (self._folder / "enabled_plugins").write_text(f"[{','.join(self._plugins)}].\n")
         (self._folder / "advanced.config").write_text("[].\n")

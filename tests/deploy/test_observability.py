@@ -1,0 +1,140 @@
+"""What Prometheus and Grafana show of a real pool, a real dispatcher and a real RabbitMQ."""
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.deploy.broker import deployed_rabbitmq
+from tests.deploy.files import DEPLOY, OPERATIONS, metrics_in, rules
+from tests.deploy.mishaps import cause_all
+from tests.deploy.stack import Stack, running_stack
+from tests.servers.databases import Databases
+from tests.servers.prometheus import Programs
+from tests.servers.rabbitmq import PrivateRabbitMQ
+from tests.waiting import until
+from tests.workers import jobs
+from tests.workers.site import Site
+
+from penstock.ledger.migrations import migrate
+
+DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "penstock.json").read_text(encoding="utf-8"))
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+# What Grafana puts in; the window is longer than a few of the stack's scrapes.
+FILLED_IN = {"$__rate_interval": "20s", "$__range": "10m", "$queue": ".*"}
+
+
+@pytest.fixture(scope="module")
+def rabbitmq() -> Iterator[PrivateRabbitMQ]:
+    """One with the settings, users and policies that are deployed."""
+    with deployed_rabbitmq() as rabbitmq:
+        yield rabbitmq
+
+
+@pytest.fixture(scope="module")
+def stack(
+    rabbitmq: PrivateRabbitMQ, programs: Programs, databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """Everything, with good and bad days behind it."""
+    folder = tmp_path_factory.mktemp("stack")
+    database_url = databases.create_migrated(migrate)
+    site = Site(database_url, rabbitmq.url, folder)
+    with running_stack(site=site, rabbitmq=rabbitmq, programs=programs, folder=folder) as stack:
+        cause_all(stack)
+        yield stack
+    site.close()
+    databases.drop(database_url)
+
+
+def filled_in(query: str) -> str:
+    """A panel's query as Grafana sends it."""
+    for variable, value in FILLED_IN.items():
+        query = query.replace(variable, value)
+    return query
+
+
+def has_figures(stack: Stack, query: str) -> bool:
+    """Whether there is at least one series that is a number."""
+    return any(not math.isnan(float(series["value"][1])) for series in stack.prometheus.query(query))
+
+
+def exported(stack: Stack) -> set[str]:
+    """Every metric that Prometheus has seen, without the parts of histograms."""
+    names = stack.prometheus.values_of("__name__", '{job=~".+"}')
+    return {re.sub(r"_(bucket|sum|count)$", "", name) for name in names if ":" not in name}
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=[panel["title"] for panel in PANELS])
+def test_every_panel_has_data_for_each_of_its_legends(stack: Stack, panel: dict[str, Any]) -> None:
+    """A query that is spelled wrong answers with nothing, and nothing looks like all is well."""
+    for target in panel["targets"]:
+        query = filled_in(target["expr"])
+        assert "$" not in query
+
+        def answered(query: str = query) -> bool:
+            stack.site.publish(jobs.Note(name="for the rates"))
+            return has_figures(stack, query)
+
+        until(answered, timeout_seconds=30, what=query)
+
+
+def test_every_variable_of_the_dashboard_offers_values(stack: Stack) -> None:
+    """The queues of the pool."""
+    [query] = [it["query"]["query"] for it in DASHBOARD["templating"]["list"] if it["type"] == "query"]
+    match = re.fullmatch(r"label_values\((\w+), (\w+)\)", query)
+    assert match is not None
+    until(lambda: stack.prometheus.values_of(match[2], match[1]) == ["test"], timeout_seconds=20, what="the queues")
+
+
+def test_every_metric_that_is_asked_for_exists(stack: Stack) -> None:
+    """In alerts, in records and in the dashboard."""
+    queries = [rule["expr"] for name in ("alerts.yml", "records.yml") for rule in rules(name)]
+    queries += [target["expr"] for panel in PANELS for target in panel["targets"]]
+    asked = {re.sub(r"_(bucket|sum|count)$", "", name) for query in queries for name in metrics_in(query)}
+    assert len(asked) > 30
+    until(lambda: not asked - exported(stack), timeout_seconds=20, what=f"{asked - exported(stack)}")
+
+
+def test_every_record_and_alert_evaluates_and_reads_well(stack: Stack) -> None:
+    """No rule fails, every record has been recorded, and what fires leaves no hole in its text."""
+    records = [rule["record"] for rule in rules("records.yml")]
+    until(lambda: all(stack.prometheus.query(it) for it in records), timeout_seconds=30, what="all records")
+    rules_ = stack.prometheus.rules()
+    assert {rule["name"]: rule.get("lastError") for rule in rules_ if rule["health"] != "ok"} == {}
+    firing = {rule["name"]: rule["alerts"] for rule in rules_ if rule.get("alerts")}
+    assert "PenstockDeadLettersGrowing" in firing
+    texts = [text for alerts in firing.values() for alert in alerts for text in alert["annotations"].values()]
+    assert [text for text in texts if re.search(r"<no value>|<error|%!|  ", text)] == []
+
+
+def test_every_metric_is_documented_and_every_documented_one_is_there(stack: Stack) -> None:
+    """In the tables of docs/operations.md."""
+    documented = set(re.findall(r"^\| `(penstock_\w+)` \|", OPERATIONS.read_text(encoding="utf-8"), re.MULTILINE))
+
+    def ours() -> set[str]:
+        return {name for name in exported(stack) if name.startswith("penstock_")}
+
+    until(lambda: ours() == documented, timeout_seconds=20, what=f"{ours() ^ documented} to be in both")
+
+
+def test_every_scrape_succeeds(stack: Stack) -> None:
+    """Of the pool, the dispatcher and both pages of RabbitMQ."""
+    targets = stack.prometheus.targets()
+    assert [(it["labels"]["job"], it["lastError"]) for it in targets if it["health"] != "up"] == []
+    assert len(targets) == 4
+
+
+def test_the_queues_of_a_worker_get_the_policy(stack: Stack, rabbitmq: PrivateRabbitMQ) -> None:
+    """With the limits that keep one queue from taking the disk of all."""
+    listed = rabbitmq.ctl("list_queues", "name", "policy", "--formatter", "json")
+    policies = {queue["name"]: queue["policy"] for queue in json.loads(listed)}
+    assert policies["test"] == "penstock-limits"
+
+
+def test_rabbitmq_takes_every_setting(stack: Stack, rabbitmq: PrivateRabbitMQ) -> None:
+    """It would not start with one that it does not know; these show that they are in force."""
+    values = "[application:get_env(rabbit, Key) || Key <- [max_message_size, channel_max, heartbeat]]."
+    assert rabbitmq.ctl("eval", values).split() == ["[{ok,16777216},{ok,256},{ok,30}]"]
+    assert [line.split()[0] for line in rabbitmq.ctl("list_users").splitlines()[1:]] == ["penstock"]
