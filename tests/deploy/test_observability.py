@@ -19,6 +19,7 @@ from tests.workers import jobs
 from tests.workers.site import Site
 
 from penstock.ledger.migrations import migrate
+from penstock.producers.ledger_producer import LedgerProducer
 
 DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "penstock.json").read_text(encoding="utf-8"))
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
@@ -69,12 +70,14 @@ def exported(stack: Stack) -> set[str]:
 @pytest.mark.parametrize("panel", PANELS, ids=[panel["title"] for panel in PANELS])
 def test_every_panel_has_data_for_each_of_its_legends(stack: Stack, panel: dict[str, Any]) -> None:
     """A query that is spelled wrong answers with nothing, and nothing looks like all is well."""
+    ledger = LedgerProducer(stack.site.database_url)
     for target in panel["targets"]:
         query = filled_in(target["expr"])
         assert "$" not in query
 
         def answered(query: str = query) -> bool:
             stack.site.publish(jobs.Note(name="for the rates"))
+            ledger.publish(jobs.Note(name="by the dispatcher"))
             return has_figures(stack, query)
 
         until(answered, timeout_seconds=30, what=query)
