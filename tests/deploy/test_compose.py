@@ -11,22 +11,17 @@ from typing import Any
 
 import jsonschema
 import pytest
+from tests.deploy.commands import VARIABLES, VERSION, parsed
 from tests.deploy.files import DEPLOY, REPOSITORY, read_yaml
 from tests.servers import debian
-from typer.main import get_command
 
-from penstock.console.main import app
-from penstock.console.settings import ConsoleSettings
-from penstock.notifications.settings import NotificationSettings
 from penstock.workers import Registry
-from penstock.workers.settings import WorkerSettings
 
 COMPOSE = read_yaml(REPOSITORY / "docker-compose.yml")
 SERVICES: dict[str, Any] = COMPOSE["services"]
 OURS = {name: it for name, it in SERVICES.items() if it["image"].startswith("penstock:")}
 DOCKERFILE = (DEPLOY / "docker" / "Dockerfile").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-SETTINGS = (WorkerSettings, ConsoleSettings, NotificationSettings)
 SCHEMA = Path("usr/lib/python3/dist-packages/compose/config/compose_spec.json")
 
 
@@ -77,7 +72,7 @@ def test_every_image_is_of_one_version(name: str) -> None:
     image = SERVICES[name]["image"]
     assert re.fullmatch(r"[\w./-]+:v?\d+\.\d+(\.\d+)?(-\w+)?", image)
     if name in OURS:
-        assert image == f"penstock:{installed_version()}"
+        assert image == f"penstock:{VERSION}"
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -119,23 +114,19 @@ def test_who_is_waited_for_can_become_what_is_waited_for(name: str) -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_every_command_is_one_that_penstock_knows(name: str) -> None:
     """With its options and their values; and the modules of jobs hold handlers."""
-    command, *words = OURS[name]["command"]
-    known = get_command(app).commands[command]  # type: ignore[attr-defined]
-    context = known.make_context(command, list(words), resilient_parsing=False)
-    modules = context.params.get("modules", [])
-    if command == "worker":
-        assert Registry.load(tuple(modules)).bindings(None)
+    context = parsed(OURS[name]["command"])
+    if context.info_name == "worker":
+        assert Registry.load(tuple(context.params["modules"])).bindings(None)
         assert context.params["pool"] == name
-    if command != "migrate":
+    if context.info_name != "migrate":
         assert context.params["metrics_port"] == 9394
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_every_variable_of_ours_is_read_by_some_settings(name: str) -> None:
     """One that is spelled wrong would be ignored without a word."""
-    known = {f"PENSTOCK_{field}".upper() for settings in SETTINGS for field in settings.model_fields}
-    assert set(OURS[name]["environment"]) <= known
-    assert set(re.findall(r"\b(PENSTOCK_\w+)=", DOCKERFILE)) <= known
+    assert set(OURS[name]["environment"]) <= VARIABLES
+    assert set(re.findall(r"\b(PENSTOCK_\w+)=", DOCKERFILE)) <= VARIABLES
 
 
 def test_the_urls_name_services_and_their_passwords() -> None:
@@ -191,7 +182,7 @@ def test_the_dockerfile_installs_extras_that_exist_and_a_version_that_is_ours() 
     """By the constraints that the tests ran with."""
     assert set(re.findall(r"\[(\w+)\]\"", DOCKERFILE)) == {"all"}
     assert "all" in PROJECT["optional-dependencies"]
-    assert re.findall(r"^ARG VERSION=(.*)$", DOCKERFILE, re.MULTILINE) == [installed_version()]
+    assert re.findall(r"^ARG VERSION=(.*)$", DOCKERFILE, re.MULTILINE) == [VERSION]
     assert DOCKERFILE.count("--constraint constraints.txt") == 2
     pinned = {re.split("[=;]", line)[0].lower() for line in (REPOSITORY / "constraints.txt").read_text().splitlines()}
     assert "hatchling" in pinned
@@ -206,10 +197,3 @@ def test_the_image_runs_nothing_as_root_and_its_probe_asks_the_port_that_is_serv
     compile(json.loads(probe)[2], "probe", "exec")
     assert shlex.split(re.findall(r"^ENTRYPOINT \[(.*)\]$", DOCKERFILE, re.MULTILINE)[0]) == ["penstock"]
     assert "penstock" in PROJECT["scripts"]
-
-
-def installed_version() -> str:
-    """The version in the sources."""
-    from penstock.schemas.version import __version__
-
-    return __version__

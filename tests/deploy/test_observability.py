@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 from tests.deploy.broker import deployed_rabbitmq
 from tests.deploy.files import DEPLOY, OPERATIONS, metrics_in, rules
 from tests.deploy.mishaps import cause_all
@@ -89,6 +90,14 @@ def test_every_variable_of_the_dashboard_offers_values(stack: Stack) -> None:
     match = re.fullmatch(r"label_values\((\w+), (\w+)\)", query)
     assert match is not None
     until(lambda: stack.prometheus.values_of(match[2], match[1]) == ["test"], timeout_seconds=20, what="the queues")
+
+
+def test_what_keda_asks_for_is_a_figure(stack: Stack) -> None:
+    """Of this pool instead of the deployed ones."""
+    text = (DEPLOY / "kubernetes" / "keda" / "scaled-objects.yaml").read_text(encoding="utf-8")
+    queries = [it["spec"]["triggers"][0]["metadata"]["query"] for it in yaml.safe_load_all(text)]
+    for query in {re.sub(r'(pool|queue)="\w+"', r'\1="test"', query) for query in queries}:
+        until(lambda query=query: has_figures(stack, query), timeout_seconds=20, what=query)  # type: ignore[misc]
 
 
 def test_every_metric_that_is_asked_for_exists(stack: Stack) -> None:

@@ -1,0 +1,26 @@
+"""Command lines of containers, read as `penstock` reads them."""
+
+from collections.abc import Sequence
+
+import click
+from typer.main import get_command
+
+from penstock.console.main import app
+from penstock.console.settings import ConsoleSettings
+from penstock.notifications.settings import NotificationSettings
+from penstock.schemas.version import __version__
+from penstock.workers.settings import WorkerSettings
+
+VERSION = __version__
+VARIABLES = {
+    f"PENSTOCK_{field}".upper()
+    for settings in (WorkerSettings, ConsoleSettings, NotificationSettings)
+    for field in settings.model_fields
+}
+
+
+def parsed(words: Sequence[str]) -> click.Context:
+    """A command with its options; raises click's UsageError for what it does not know."""
+    command, *rest = words
+    known: click.Command = get_command(app).commands[command]  # type: ignore[attr-defined]
+    return known.make_context(command, list(rest))
