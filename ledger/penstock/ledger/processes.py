@@ -65,7 +65,7 @@ _ORPHANS = Statement(
     lambda _: (
         """
         SELECT DISTINCT CAST(jobs.process_id AS text) AS process_id FROM jobs
-        WHERE jobs.state = 'executing'
+        WHERE jobs.state = 'executing' AND jobs.process_id IS NOT NULL
             AND NOT EXISTS (SELECT 1 FROM processes WHERE processes.id = jobs.process_id)
     """
     )

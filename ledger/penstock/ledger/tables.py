@@ -92,7 +92,9 @@ jobs = Table(
     Column("key_type", Text),
     _partial("jobs_due", "queue", "due_at", where=f"{IS_WAITING} AND dispatched_at IS NULL"),
     _partial("jobs_dispatched", "queue", "dispatched_at", where=f"{IS_WAITING} AND dispatched_at IS NOT NULL"),
-    _partial("jobs_executing", "process_id", where="state = 'executing'"),
+    # Only for whoever asks by process: on `state` alone the planner, told by its statistics that nothing executes,
+    # takes this index for a batch that knows its ids, and compares everything that executes with every row of it.
+    _partial("jobs_executing", "process_id", where="state = 'executing' AND process_id IS NOT NULL"),
     _partial("jobs_suspect", "queue", where=f"suspect AND {IS_WAITING}"),
     _partial("jobs_dead", "type", "fingerprint", where="state = 'dead'"),
     # Half-empty pages leave room for the one update that every job gets.
