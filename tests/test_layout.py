@@ -12,7 +12,19 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ROOMS = ("schemas", "ledger", "producers", "workers", "notifications", "pipelines", "console")
-HEAVY = ("alembic", "dramatiq", "prometheus_client", "psycopg", "redis", "rich", "sqlalchemy", "typer")
+HEAVY = (
+    "alembic",
+    "dramatiq",
+    "fastapi",
+    "msgspec",
+    "prometheus_client",
+    "psycopg",
+    "redis",
+    "rich",
+    "sqlalchemy",
+    "typer",
+    "uvicorn",
+)
 RUN_SECONDS_MAX = 300
 
 IMPORT_THE_CLIENT = """

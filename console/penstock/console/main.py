@@ -15,6 +15,7 @@ from penstock.console.migrate import migrate
 from penstock.console.publish import publish
 from penstock.console.rebuild import rebuild
 from penstock.console.schemas import command as schemas
+from penstock.console.serve import serve
 from penstock.console.version import show_version
 from penstock.console.worker import worker
 
@@ -30,6 +31,7 @@ _RUN, _JOBS, _CARE = "Run", "Jobs", "Care"
 app.command(rich_help_panel=_RUN)(migrate)
 app.command(rich_help_panel=_RUN)(worker)
 app.command(rich_help_panel=_RUN)(dispatch)
+app.command(rich_help_panel=_RUN)(serve)
 app.command(rich_help_panel=_JOBS)(publish)
 app.add_typer(jobs.app, rich_help_panel=_JOBS)
 app.add_typer(dead.app, rich_help_panel=_JOBS)

@@ -1,0 +1,84 @@
+"""The application: routes, and what is answered when something is wrong."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from penstock.producers.gateway.frame import Frame
+from penstock.producers.gateway.gateway import Gateway
+from penstock.producers.gateway.health import Health
+from penstock.producers.gateway.job_routes import add_job_routes
+from penstock.producers.gateway.openapi import openapi
+from penstock.producers.gateway.problems import Problem, invalid
+from penstock.schemas.version import __version__
+
+DESCRIPTION = "Jobs over HTTP: a receipt is given when the job is durable, and says where."
+
+
+def build(gateway: Gateway) -> ASGIApp:
+    """The ASGI application over a gateway; it starts and closes the gateway."""
+    return Frame(routes(gateway), metrics=gateway.metrics, log=gateway.log)
+
+
+def routes(gateway: Gateway) -> FastAPI:
+    """The application without its frame; it can write its OpenAPI document."""
+
+    @asynccontextmanager
+    async def living(_: FastAPI) -> AsyncIterator[None]:
+        await gateway.start()
+        yield
+        await gateway.close()
+
+    app = FastAPI(
+        title="Penstock gateway",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=living,
+        openapi_url="/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    add_job_routes(app, gateway)
+    health = Health(gateway)
+    for path, endpoint in (("/healthz", health.alive), ("/readyz", health.ready), ("/metrics", health.metrics)):
+        app.add_api_route(path, endpoint, include_in_schema=False, response_model=None)
+    app.openapi = lambda: openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _with_id(problem: Problem, request: Request) -> Response:
+    problem.document["request_id"] = request.scope["state"]["request_id"]
+    return problem.response()
+
+
+def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return _with_id(error, request)
+
+
+def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return _with_id(invalid([(str(item["loc"][-1]), item["msg"]) for item in error.errors()]), request)
+
+
+def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    remedies: Mapping[int, str] = {
+        404: "there is nothing at this path; GET /v1/openapi.json has those that there are",
+        405: f"this path knows {(error.headers or {}).get('Allow', 'other methods')}",
+    }
+    title = HTTPStatus(error.status_code).phrase
+    detail = remedies.get(error.status_code, title)
+    problem = Problem(error.status_code, title.lower().replace(" ", "-"), title, detail, headers=error.headers)
+    return _with_id(problem, request)

@@ -1,0 +1,93 @@
+"""The job types that a gateway knows, and their contracts."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from penstock.ledger.admission import Offer, offer
+from penstock.ledger.state import State
+from penstock.producers.gateway.problems import Problem, invalid
+from penstock.producers.gateway.submission import Order
+from penstock.schemas import Contract, Message, PayloadError
+from penstock.schemas.identifiers import new_job_id
+
+APP_ID = "penstock-gateway"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownType:
+    """One version of a type. `read` raises `PayloadError`; `schema` is the JSON Schema of its payload."""
+
+    contract: Contract
+    schema: Mapping[str, Any]
+    read: Callable[[bytes], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sender:
+    """What the request itself, and not its body, says about a job."""
+
+    tenant: str | None = None
+    app_id: str = APP_ID
+    traceparent: str | None = None
+
+
+class Catalogue:
+    """All known types, by name and version."""
+
+    def __init__(self, types: Iterable[KnownType]) -> None:
+        self._types: dict[str, dict[int, KnownType]] = {}
+        for it in types:
+            self._types.setdefault(it.contract.type, {})[it.contract.version] = it
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._types))
+
+    def versions(self, name: str) -> Mapping[int, KnownType]:
+        """The versions of a type, none if it is not known."""
+        return self._types.get(name, {})
+
+    def find(self, name: str, version: int | None) -> KnownType:
+        """The version asked for, else the newest; raises `Problem`."""
+        versions = self.versions(name)
+        if not versions:
+            raise invalid([("type", "this gateway does not know it; GET /v1/types has those that it knows")])
+        if version is None:
+            return versions[max(versions)]
+        if version not in versions:
+            raise invalid(
+                [("version", f"known are {', '.join(map(str, sorted(versions)))}; leave it out for the newest")]
+            )
+        return versions[version]
+
+
+def offer_of(order: Order, known: KnownType, sender: Sender, *, key: str | None) -> Offer:
+    """The job as the ledger is offered it, under a new id; raises `Problem` where the payload does not fit."""
+    check_payload(order.payload, known)
+    due_at = order.due_at(datetime.now(UTC))
+    message = Message(
+        id=new_job_id(),
+        type=known.contract.type,
+        version=known.contract.version,
+        body=order.payload,
+        key=key,
+        due_at=due_at,
+        tenant=sender.tenant,
+        correlation_id=order.submission.correlation_id,
+        traceparent=sender.traceparent,
+        app_id=sender.app_id,
+    )
+    return offer(message, known.contract, state=State.AVAILABLE if due_at is None else State.SCHEDULED)
+
+
+def check_payload(payload: bytes, known: KnownType) -> None:
+    """Raises `Problem` that names the fields of a payload which does not fit its contract."""
+    try:
+        known.read(payload)
+    except PayloadError as error:
+        raise _misfit(error, known) from None
+
+
+def _misfit(error: PayloadError, known: KnownType) -> Problem:
+    return invalid([(f"payload.{field}" if field != "(body)" else "payload", said) for field, said in error.problems])

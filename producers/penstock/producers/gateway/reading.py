@@ -1,0 +1,90 @@
+"""Bodies of requests: bounded in bytes, in time and in encoding before anything parses them."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from starlette.requests import ClientDisconnect, Request
+
+from penstock.producers.gateway.problems import Problem, malformed, too_large, unavailable
+
+BODY_SECONDS_MAX = 20.0
+BUFFERED_BYTES_MAX = 64 * 1024 * 1024
+DROPPED_BYTES_MAX = 128 * 1024 * 1024
+
+
+class Buffers:
+    """The bytes of all bodies that are held at one time, bounded for the whole process."""
+
+    def __init__(self, *, bytes_max: int = BUFFERED_BYTES_MAX) -> None:
+        self._bytes_max = bytes_max
+        self._bytes = 0
+
+    @contextmanager
+    def body(self) -> Iterator["Buffer"]:
+        """Room for one body; given back on leaving."""
+        buffer = Buffer(self)
+        try:
+            yield buffer
+        finally:
+            self._bytes -= len(buffer.data)
+
+    def take(self, count: int) -> None:
+        """Raises `Problem` when there is no room."""
+        if self._bytes + count > self._bytes_max:
+            raise unavailable("too many bytes are being received; send it again a little later")
+        self._bytes += count
+
+
+class Buffer:
+    """One body as it arrives."""
+
+    def __init__(self, buffers: Buffers) -> None:
+        self._buffers = buffers
+        self.data = bytearray()
+
+    def add(self, chunk: bytes) -> None:
+        self._buffers.take(len(chunk))
+        self.data += chunk
+
+
+async def read_body(request: Request, buffer: Buffer, *, bytes_max: int) -> bytes:
+    """The whole body of a request that says that it is JSON; raises `Problem`."""
+    check_head(request)
+    try:
+        async with asyncio.timeout(BODY_SECONDS_MAX):
+            await _receive(request, buffer, bytes_max=bytes_max)
+    except TimeoutError:
+        detail = f"the body did not arrive within {BODY_SECONDS_MAX:g} s; send it faster, or less of it"
+        raise Problem(408, "too-slow", "The body came too slowly", detail, headers={"Connection": "close"}) from None
+    except ClientDisconnect:
+        raise malformed("the connection was closed before the whole body had arrived") from None
+    return bytes(buffer.data)
+
+
+async def _receive(request: Request, buffer: Buffer, *, bytes_max: int) -> None:
+    """A body that is too large is read on and dropped: who still sends does not hear the answer."""
+    length = request.headers.get("content-length", "")
+    said = int(length[:20]) if length.isdecimal() else 0
+    if said > bytes_max and (said > DROPPED_BYTES_MAX or "expect" in request.headers):
+        raise too_large(bytes_max)
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > DROPPED_BYTES_MAX:
+            break
+        if max(received, said) <= bytes_max:
+            buffer.add(chunk)
+    if received > bytes_max:
+        raise too_large(bytes_max)
+
+
+def check_head(request: Request) -> None:
+    """What the headers alone tell; raises `Problem`."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        detail = "send the body as JSON, with the header Content-Type: application/json"
+        raise Problem(415, "media-type", "Not JSON", detail, errors=[("Content-Type", detail)])
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        detail = "compressed bodies are not read; send it as it is, without Content-Encoding"
+        raise Problem(415, "encoding", "Compressed", detail, errors=[("Content-Encoding", detail)])

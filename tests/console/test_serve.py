@@ -1,0 +1,56 @@
+"""`penstock serve`."""
+
+import re
+import socket
+
+import httpx
+import pytest
+from tests.console.command import HANDLERS, Command, Running, Starter
+
+from penstock.ledger.database import Session
+from penstock.ledger.jobs import list_jobs
+
+
+def url_of(gateway: Running) -> str:
+    """Where it listens."""
+    match = re.search(r"http://[\d.:]+", gateway.wait_for("gateway listens").text)
+    assert match
+    return match[0]
+
+
+def test_it_takes_jobs_until_it_is_told_to_stop(running: Starter, session: Session) -> None:
+    """On a ledger of either kind, with the types of its modules."""
+    gateway = running("serve", "--jobs", HANDLERS, "--port", "0")
+    answer = httpx.post(f"{url_of(gateway)}/v1/jobs", json={"type": "demo.add", "payload": {"n": 1, "m": 2}})
+    assert answer.status_code == 202
+    [job] = list_jobs(session)
+    assert (job["id"], job["queue"], job["version"]) == (answer.json()["id"], "demo", 2)
+    types = httpx.get(f"{url_of(gateway)}/v1/types").json()["types"]
+    assert "old_actor" in [it["type"] for it in types]
+    assert gateway.stop() == 0
+    assert "gateway stopped" in gateway.text
+
+
+def test_an_embedded_ledger_is_made_by_itself(running: Starter) -> None:
+    """And its limit is said."""
+    gateway = running("serve", "--jobs", HANDLERS, "--port", "0")
+    assert httpx.get(f"{url_of(gateway)}/readyz").status_code == 200
+    assert "for one host only" in gateway.text
+
+
+def test_without_credentials_it_listens_on_loopback_only(penstock: Command) -> None:
+    """Anything else is refused."""
+    answer = penstock("serve", "--jobs", HANDLERS, "--host", "0.0.0.0")
+    assert (answer.code, "loopback only" in answer.error) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "words", [("--port", "{taken}"), ("--host", "no.such.host.invalid"), ("--jobs", "no.such.module")]
+)
+def test_what_would_stop_it_later_is_refused_at_once(penstock: Command, words: tuple[str, str]) -> None:
+    """In one line that names the option."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        option, value = words[0], words[1].format(taken=taken.getsockname()[1])
+        answer = penstock("serve", "--jobs", HANDLERS, option, value)
+    assert answer.code == 2
+    assert answer.error.startswith(option)

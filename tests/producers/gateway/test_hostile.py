@@ -1,0 +1,219 @@
+"""What hostile clients send: each is refused or bounded, and the next request is served."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+from tests.producers.gateway.running import RunningGateway
+from tests.waiting import until
+
+from penstock.producers.gateway import protocol, reading
+
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(autouse=True)
+def still_serves(door: RunningGateway) -> Iterator[None]:
+    """After each attack the gateway is well."""
+    yield
+    assert door.client.get("/healthz").status_code == 200
+    assert door.client.get("/v1/jobs").json()["jobs"] == []
+    assert door.gateway.buffers._bytes == 0
+
+
+DEEP = 100_000
+BODIES = {
+    "empty": b"",
+    "no JSON": b"\x00\xff\xfe",
+    "UTF-16": '{"type":"a"}'.encode("utf-16"),
+    "a byte order mark": b'\xef\xbb\xbf{"type":"demo.add_row","payload":{"n":1}}',
+    "cut off": b'{"type":"demo.add_row","payl',
+    "two documents": b"{}{}",
+    "deep arrays": b"[" * DEEP + b"]" * DEEP,
+    "a deep payload": b'{"type":"demo.add_row","payload":{"n":' + b"[" * DEEP + b"]" * DEEP + b"}}",
+    "deep and unbalanced": b'{"a":' * DEEP,
+    "one name twice": b'{"type":"demo.add_row","type":"mails.once","payload":{"n":1}}',
+    "one name twice, escaped": b'{"type":"demo.add_row","version":1,"payload":{"n":1,"\\u006e":2}}',
+    "not a number": b'{"type":"demo.add_row","version":1,"payload":{"n":NaN}}',
+    "infinity": b'{"type":"demo.add_row","version":1,"payload":{"n":1e999}}',
+    "a number of 5000 digits": b'{"type":"demo.add_row","version":1,"payload":{"n":' + b"9" * 5000 + b"}}",
+    "half a character": b'{"type":"demo.add_row","version":1,"payload":{"n":1,"note":"\\ud800"}}',
+    "half a character in a key": b'{"type":"demo.add_row","version":1,"key":"\\udfff","payload":{"n":1}}',
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs:batch"])
+def test_what_is_no_plain_json_is_refused(door: RunningGateway, path: str, body: bytes) -> None:
+    """Soon, as a problem, and without quoting it."""
+    started = time.monotonic()
+    answer = door.client.post(path, content=body, headers=JSON)
+    assert answer.status_code == 400 or (answer.status_code, path) == (422, "/v1/jobs:batch")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert time.monotonic() - started < 5
+    assert len(answer.content) < 1000
+
+
+def test_a_name_twice_in_one_job_of_a_batch_is_refused(door: RunningGateway) -> None:
+    """Nobody can say which of the two was meant."""
+    answer = door.client.post("/v1/jobs:batch", content=b'{"jobs":[],"jobs":[{}]}', headers=JSON)
+    assert answer.status_code == 400
+    assert "stands twice" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs:batch"])
+def test_a_body_of_64_megabytes_is_refused(door: RunningGateway, path: str) -> None:
+    """By its length, or as it comes in chunks."""
+    huge = b'{"type":"' + b"x" * (64 * 1024 * 1024)
+
+    def chunks() -> object:
+        for start in range(0, len(huge), 1024 * 1024):
+            yield huge[start : start + 1024 * 1024]
+
+    for content in (huge, chunks()):
+        answer = door.client.post(path, content=content, headers=JSON)  # type: ignore[arg-type]
+        assert (answer.status_code, answer.json()["title"]) == (413, "The body is too large")
+
+
+def test_a_body_that_waits_to_be_asked_for_is_not_asked_for(door: RunningGateway) -> None:
+    """The answer comes before the body does."""
+    head = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    answer = door.raw(head + b"Content-Length: 99000000\r\nExpect: 100-continue\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 413")
+
+
+def test_a_payload_over_a_megabyte_is_refused(door: RunningGateway) -> None:
+    """Though the body as a whole would pass."""
+    body = {"type": "demo.add_row", "version": 1, "payload": {"n": 1, "note": "x" * (1024 * 1024)}}
+    answer = door.client.post("/v1/jobs", json=body)
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "payload")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "gzip, gzip"])
+def test_compressed_bodies_are_not_unpacked(door: RunningGateway, encoding: str) -> None:
+    """So there is no bomb."""
+    answer = door.client.post("/v1/jobs", content=b"\x1f\x8b", headers=JSON | {"Content-Encoding": encoding})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (415, "Content-Encoding")
+
+
+@pytest.mark.parametrize("media_type", ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
+def test_what_a_browser_may_send_across_sites_is_not_read(door: RunningGateway, media_type: str) -> None:
+    """Anything else would need a preflight, which nobody answers."""
+    answer = door.client.post("/v1/jobs", content=b"{}", headers={"Content-Type": media_type})
+    assert answer.status_code == 415
+
+
+HEADS = {
+    "a huge header": b"GET /v1/types HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 300_000,
+    "many headers": b"GET /v1/types HTTP/1.1\r\nHost: x\r\n" + b"X-A: b\r\n" * 20_000 + b"\r\n",
+    "a huge path": b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
+def test_a_head_is_bounded(door: RunningGateway, head: bytes) -> None:
+    """In all its parts."""
+    try:
+        assert door.raw(head).startswith(b"HTTP/1.1 431 ")
+    except (ConnectionResetError, BrokenPipeError):
+        pass  # it was closed while we were still sending
+
+
+GARBAGE = {
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 200,
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "a space in a header": b"GET / HTTP/1.1\r\nHost : x\r\n\r\n",
+    "a length that is none": b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n",
+    "two lengths": b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    "length and chunks": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0",
+    "a chunk size that is none": b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "chunked twice": b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    "bytes in the path": b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a folded header": b"GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n c: d\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("data", GARBAGE.values(), ids=GARBAGE)
+def test_what_is_no_http_is_refused_and_the_connection_closed(door: RunningGateway, data: bytes) -> None:
+    """No second request can hide behind a first one that two servers read differently."""
+    answer = door.raw(data)
+    assert answer.split(b" ")[1][:1] == b"4"
+    assert answer.count(b"\r\n\r\n") == 1
+    assert b"connection: close" in answer.lower()
+
+
+def test_a_body_longer_than_it_says_begins_no_job(door: RunningGateway) -> None:
+    """What is too much would be another request, and is none."""
+    body = b'{"type":"demo.none","payload":{}}'
+    head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    answer = door.raw(head.encode() + body + b"surplus\r\n\r\n")
+    assert answer.startswith((b"HTTP/1.1 422 ", b"HTTP/1.1 400 "))
+
+
+def test_a_head_that_drips_in_is_cut_off(door: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slowloris: neither a first head nor a later one, nor line ends before it, may take long."""
+    monkeypatch.setattr(protocol, "HEAD_SECONDS_MAX", 0.5)
+    whole = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    for beginning, drip in ((b"GET / HTTP/1.1\r\n", b"X: y\r\n"), (whole, b"\r\n"), (whole + b"GET / HT", b"T")):
+        with socket.create_connection(("127.0.0.1", door.port), timeout=10) as connection:
+            connection.sendall(beginning)
+            assert until(partial(_is_cut, connection, drip), timeout_seconds=5)
+
+
+def _is_cut(connection: socket.socket, drip: bytes) -> bool:
+    """Send a little more; whether the other side has hung up."""
+    try:
+        connection.sendall(drip)
+        connection.settimeout(0.05)
+        return connection.recv(65536) == b""
+    except TimeoutError:
+        return False
+    except (ConnectionResetError, BrokenPipeError):
+        return True
+
+
+def test_a_body_that_drips_in_is_cut_off(door: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an answer that says why."""
+    monkeypatch.setattr(reading, "BODY_SECONDS_MAX", 0.3)
+    head = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    assert door.raw(head).startswith(b"HTTP/1.1 408 ")
+
+
+def test_connections_are_bounded(door: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One too many is told so and closed."""
+    open_now = len(door.server.server_state.connections)
+    monkeypatch.setattr(protocol, "CONNECTIONS_MAX", open_now + 2)
+    with socket.create_connection(("127.0.0.1", door.port)), socket.create_connection(("127.0.0.1", door.port)):
+        until(lambda: len(door.server.server_state.connections) == open_now + 2, what="two connections")
+        assert door.raw(b"").startswith(b"HTTP/1.1 503 ")
+    until(lambda: len(door.server.server_state.connections) == open_now, what="their end")
+
+
+def test_buffered_bytes_are_bounded_for_all_together(door: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who finds no room is asked to come again."""
+    monkeypatch.setattr(door.gateway.buffers, "_bytes_max", 10)
+    answer = door.client.post("/v1/jobs", json={"type": "demo.add_row", "payload": {"n": 1}})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+
+
+def test_pipelined_requests_are_answered_in_their_order(door: RunningGateway) -> None:
+    """Each once."""
+    one, other = b"GET /v1/types/mails.once HTTP/1.1\r\nHost: x\r\n", b"GET /v1/types HTTP/1.1\r\nHost: x\r\n"
+    answer = door.raw((one + b"\r\n") * 20 + other + b"Connection: close\r\n\r\n")
+    bodies = [it.split(b"\r\n\r\n", 1)[1] for it in answer.split(b"HTTP/1.1 200 OK\r\n")[1:]]
+    assert len(bodies) == 21
+    assert all("type" in json.loads(body) for body in bodies[:20])
+    assert "types" in json.loads(bodies[20])
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/jobs/", "/v1//jobs", "/v1/./jobs", "/v1/jobs/../types", "/v1/jobs%2F", "/V1/jobs", "//v1/jobs", "/v1/jobs;a"],
+)
+def test_a_path_is_what_it_is(door: RunningGateway, path: str) -> None:
+    """Nothing is made of another one, and nobody is sent elsewhere."""
+    answer = door.raw(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 404 ")
