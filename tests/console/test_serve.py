@@ -2,13 +2,17 @@
 
 import re
 import socket
+from types import ModuleType
 
 import httpx
 import pytest
 from tests.console.command import HANDLERS, Command, Running, Starter
+from tests.workers.test_versions import Greet, greet
 
+from penstock.console.serving import catalogue_of
 from penstock.ledger.database import Session
 from penstock.ledger.jobs import list_jobs
+from penstock.workers import PenstockBroker, Registry
 
 
 def url_of(gateway: Running) -> str:
@@ -54,3 +58,17 @@ def test_what_would_stop_it_later_is_refused_at_once(penstock: Command, words: t
         answer = penstock("serve", "--jobs", HANDLERS, option, value)
     assert answer.code == 2
     assert answer.error.startswith(option)
+
+
+def test_old_versions_and_old_names_are_taken_as_workers_take_them() -> None:
+    """A client is not released together with the handlers."""
+    module = ModuleType("jobs")
+    vars(module).update(greet=greet)
+    registry = Registry(PenstockBroker())
+    registry.collect(module)
+    catalogue = catalogue_of(registry)
+    assert list(catalogue) == ["demo.greet"]
+    assert sorted(catalogue.versions("demo.hello")) == [1, 2]
+    old = catalogue.find("demo.hello", 1)
+    assert old.read(b'{"name":"Ada"}') == Greet(name="Ada", polite=True)
+    assert (old.contract.type, old.contract.version) == ("demo.greet", 1)

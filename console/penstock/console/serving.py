@@ -3,7 +3,7 @@
 import ipaddress
 import socket
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -76,6 +76,8 @@ def is_loopback(host: str) -> bool:
 def _known_types(registry: Registry) -> Iterator[KnownType]:
     for entry in registry:
         yield KnownType(contract=entry.contract, schema=_schema(entry), read=entry.read)
+        for version, older in entry.older():  # its schema went with its release
+            yield KnownType(contract=replace(entry.contract, version=version), schema={}, read=older.read)
 
 
 def _schema(entry: Entry) -> Mapping[str, Any]:

@@ -38,15 +38,17 @@ class Catalogue:
 
     def __init__(self, types: Iterable[KnownType]) -> None:
         self._types: dict[str, dict[int, KnownType]] = {}
+        self._names: dict[str, str] = {}
         for it in types:
             self._types.setdefault(it.contract.type, {})[it.contract.version] = it
+            self._names |= dict.fromkeys(it.contract.names, it.contract.type)
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._types))
 
     def versions(self, name: str) -> Mapping[int, KnownType]:
-        """The versions of a type, none if it is not known."""
-        return self._types.get(name, {})
+        """The versions of a type, also by a name that it had before; none if it is not known."""
+        return self._types.get(self._names.get(name, name), {})
 
     def find(self, name: str, version: int | None) -> KnownType:
         """The version asked for, else the newest; raises `Problem`."""

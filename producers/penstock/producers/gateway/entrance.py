@@ -90,7 +90,7 @@ class _Conflict:
 
 def _compared(session: Session, offer: Offer) -> _Conflict:
     message = offer.message
-    holder = key_holder(session, type=message.type, key=message.key or message.id)
+    holder = key_holder(session, type=offer.key_type or message.type, key=message.key or message.id)
     if holder is None:
         return _Conflict(None, [])
     first, payload = holder

@@ -80,7 +80,7 @@ class Submitting:
     def _offer(self, order: Order, caller: Caller, request: Request, *, key: str | None) -> Offer:
         submission = order.submission
         known = self._gateway.catalogue.find(submission.type, submission.version)
-        caller.require("publish", submission.type)
+        caller.require("publish", known.contract.type)
         traceparent = request.headers.get("traceparent", "")
         sender = Sender(
             tenant=caller.tenant_of(submission.tenant),
