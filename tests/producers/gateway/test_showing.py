@@ -91,7 +91,10 @@ def test_events_tell_each_state_until_the_end(gateway: RunningGateway, session: 
         lines = stream.iter_lines()
         assert state_of(lines) == "available"
         complete(session, result=b"1")
-        assert state_of(lines) == "completed"
+        states = [state_of(lines)]
+        if states == ["executing"]:  # it was looked at in between
+            states.append(state_of(lines))
+        assert states[-1] == "completed"
         assert list(lines) in ([], [""])
 
 

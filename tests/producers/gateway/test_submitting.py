@@ -1,5 +1,6 @@
 """Jobs come in over HTTP."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,11 +10,13 @@ from tests.producers.gateway.jobs import AddRow
 from tests.producers.gateway.running import RunningGateway
 from tests.waiting import until
 
+from penstock.ledger.admission import admit
 from penstock.ledger.claims import claim_due
 from penstock.ledger.database import Session
 from penstock.ledger.jobs import count_states, list_jobs, show_job
 from penstock.ledger.settlement import Outcome, settle
 from penstock.ledger.state import State
+from penstock.producers.gateway import acceptance
 from penstock.producers.ledger_producer import LedgerProducer
 from penstock.schemas.identifiers import new_job_id
 
@@ -233,17 +236,27 @@ def test_one_key_a_thousand_times_from_fifty_clients_is_one_job(gateway: Running
     assert count_states(session) == {"available": 1}
 
 
-def test_concurrent_requests_share_commits(migrated_database_url: str) -> None:
-    """Sixty-four clients need far fewer commits than they send jobs."""
-    with RunningGateway(migrated_database_url) as gateway:
-        with ThreadPoolExecutor(64) as clients:
-            answers = list(clients.map(lambda _: gateway.submit().status_code, range(640)))
-        assert set(answers) == {202}
-        metrics = gateway.client.get("/metrics").text
-    [commits] = [line for line in metrics.splitlines() if line.startswith("penstock_gateway_commit_jobs_count")]
-    [jobs] = [line for line in metrics.splitlines() if line.startswith("penstock_gateway_commit_jobs_sum")]
-    assert float(jobs.split()[1]) == 640
-    assert float(commits.split()[1]) < 320
+def test_concurrent_requests_share_commits(lone: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes while a commit is under way is committed together afterwards."""
+    committing, go_on = threading.Event(), threading.Event()
+    batches: list[int] = []
+
+    def admit_slowly(session: Session, offers: Any) -> Any:
+        batches.append(len(offers))
+        committing.set()
+        assert go_on.wait(10)
+        return admit(session, offers)
+
+    monkeypatch.setattr(acceptance, "admit", admit_slowly)
+    with ThreadPoolExecutor(64) as clients:
+        first = clients.submit(lone.submit)
+        assert committing.wait(10)
+        others = [clients.submit(lone.submit) for _ in range(63)]
+        until(lambda: lone.gateway.acceptance._waiting_jobs == 63, what="those that wait")
+        go_on.set()
+        assert {it.result().status_code for it in [first, *others]} == {202}
+    assert batches == [1, 63]
+    assert "penstock_gateway_commit_jobs_sum 64.0" in lone.client.get("/metrics").text
 
 
 def test_waiting_for_the_end_brings_the_result(gateway: RunningGateway, session: Session) -> None:
