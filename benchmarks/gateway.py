@@ -84,7 +84,7 @@ async def load(port: int, *, clients: int, seconds: float, keyed: bool) -> int:
 async def client(port: int, number: int, *, deadline: float, keyed: bool) -> int:
     """One connection, one request after the other."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}\r\n"
+    head = f"POST /v1/jobs HTTP/1.1\r\nHost: [::1]\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}\r\n"
     receipts = 0
     while time.perf_counter() < deadline:
         key = f"Idempotency-Key: {number}-{receipts}-{deadline}\r\n" if keyed else ""

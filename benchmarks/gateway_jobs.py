@@ -9,7 +9,6 @@ from tests.producers.gateway.jobs import AddRow
 
 from penstock.producers.gateway.catalogue import Catalogue, KnownType
 from penstock.producers.gateway.gateway import Gateway
-from penstock.producers.gateway.guard import Guard
 from penstock.producers.gateway.server import serve
 from penstock.producers.gateway.settings import GatewaySettings
 
@@ -22,7 +21,7 @@ def main() -> None:
     gateway = Gateway(
         GatewaySettings(database_url=os.environ["BENCHMARK_DATABASE"]),
         Catalogue([known]),
-        guard=Guard(),
+        asks_credentials=False,
         batch_jobs_max=int(os.environ["BENCHMARK_BATCH"]),
         log=log,
     )

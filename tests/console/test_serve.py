@@ -24,7 +24,7 @@ def url_of(gateway: Running) -> str:
 
 def test_it_takes_jobs_until_it_is_told_to_stop(running: Starter, session: Session) -> None:
     """On a ledger of either kind, with the types of its modules."""
-    gateway = running("serve", "--jobs", HANDLERS, "--port", "0")
+    gateway = running("serve", "--jobs", HANDLERS, "--port", "0", "--no-auth")
     answer = httpx.post(f"{url_of(gateway)}/v1/jobs", json={"type": "demo.add", "payload": {"n": 1, "m": 2}})
     assert answer.status_code == 202
     [job] = list_jobs(session)
@@ -37,15 +37,49 @@ def test_it_takes_jobs_until_it_is_told_to_stop(running: Starter, session: Sessi
 
 def test_an_embedded_ledger_is_made_by_itself(running: Starter) -> None:
     """And its limit is said."""
-    gateway = running("serve", "--jobs", HANDLERS, "--port", "0")
+    gateway = running("serve", "--jobs", HANDLERS, "--port", "0", "--no-auth")
     assert httpx.get(f"{url_of(gateway)}/readyz").status_code == 200
     assert "for one host only" in gateway.text
 
 
-def test_without_credentials_it_listens_on_loopback_only(penstock: Command) -> None:
-    """Anything else is refused."""
-    answer = penstock("serve", "--jobs", HANDLERS, "--host", "0.0.0.0")
-    assert (answer.code, "loopback only" in answer.error) == (2, True)
+@pytest.mark.parametrize("words", [("--no-auth",), ()])
+def test_without_any_credentials_it_listens_on_loopback_only(penstock: Command, words: tuple[str, ...]) -> None:
+    """Also where it would ask for some, and nobody has them."""
+    answer = penstock("serve", "--jobs", HANDLERS, "--host", "0.0.0.0", *words)
+    assert answer.code == 2
+    assert answer.error.startswith("--host 0.0.0.0: ")
+    assert "127.0.0.1" in answer.error
+
+
+def test_with_a_key_it_may_listen_anywhere(penstock: Command, running: Starter, session: Session) -> None:
+    """Whoever has none is told how to get one."""
+    key = penstock("keys", "create", "shop", "--scope", "publish:demo.*", "--json").document["key"]
+    gateway = running("serve", "--jobs", HANDLERS, "--host", "0.0.0.0", "--port", "0")
+    url = url_of(gateway).replace("0.0.0.0", "127.0.0.1")
+    job = {"type": "demo.once", "payload": {}}
+    refused = httpx.post(f"{url}/v1/jobs", json=job)
+    assert (refused.status_code, "penstock keys create" in refused.json()["detail"]) == (401, True)
+    assert httpx.post(f"{url}/v1/jobs", json=job, headers={"Authorization": f"Bearer {key}"}).status_code == 202
+    assert key not in gateway.text
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"PENSTOCK_JWKS_URL": "https://id.example/keys"},
+        {
+            "PENSTOCK_JWKS_URL": "http://id.example/keys",
+            "PENSTOCK_JWT_ISSUER": "https://id.example",
+            "PENSTOCK_JWT_AUDIENCE": "penstock",
+        },
+    ],
+)
+def test_half_a_provider_is_none(penstock: Command, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str]) -> None:
+    """Neither is one whose keys could be forged on their way."""
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    answer = penstock("serve", "--jobs", HANDLERS)
+    assert (answer.code, "PENSTOCK_JWKS_URL" in answer.error) == (2, True)
 
 
 @pytest.mark.parametrize(

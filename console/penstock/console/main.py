@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from penstock.console import dead, jobs, quarantine
+from penstock.console import dead, jobs, keys, quarantine
 from penstock.console.dispatch import dispatch
 from penstock.console.doctor.command import doctor
 from penstock.console.exits import Commands
@@ -37,6 +37,7 @@ app.add_typer(jobs.app, rich_help_panel=_JOBS)
 app.add_typer(dead.app, rich_help_panel=_JOBS)
 app.add_typer(quarantine.app, rich_help_panel=_JOBS)
 app.add_typer(schemas.app, rich_help_panel=_CARE)
+app.add_typer(keys.app, rich_help_panel=_CARE)
 app.command(rich_help_panel=_CARE)(doctor)
 app.command(rich_help_panel=_CARE)(rebuild)
 

@@ -17,6 +17,7 @@ def serve(
     ],
     host: Annotated[str, typer.Option("--host", metavar="HOST", help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", metavar="N", min=0, max=65535, help="0: any free one.")] = PORT,
+    no_auth: Annotated[bool, typer.Option("--no-auth", help="Ask for no credentials; on loopback only.")] = False,
     grace: Annotated[
         float,
         typer.Option("--grace", metavar="SECONDS", min=1, help="How long open requests may go on after SIGTERM."),
@@ -28,4 +29,4 @@ def serve(
     """
     from penstock.console.serving import ServeOptions, run_gateway
 
-    run_gateway(ServeOptions(modules=tuple(modules), host=host, port=port, grace_seconds=grace))
+    run_gateway(ServeOptions(modules=tuple(modules), host=host, port=port, with_auth=not no_auth, grace_seconds=grace))

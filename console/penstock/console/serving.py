@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -13,18 +14,20 @@ from penstock.console.embedded import prepared, say_embedded
 from penstock.console.exits import bad_input
 from penstock.console.modules import loaded
 from penstock.console.surroundings import check_log_level
+from penstock.ledger.api_keys import usable_keys
+from penstock.ledger.database import Ledger
 from penstock.workers import Registry, logs
 from penstock.workers.entry import Entry
 
 try:
     from penstock.producers.gateway.catalogue import Catalogue, KnownType
     from penstock.producers.gateway.gateway import Gateway
-    from penstock.producers.gateway.guard import Guard
     from penstock.producers.gateway.server import serve
     from penstock.producers.gateway.settings import GatewaySettings
 except ModuleNotFoundError as error:
     raise bad_input(f"{error.name} is not installed: pip install 'penstock[gateway]'") from None
 
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # Dramatiq's own form of a payload.
 ACTOR_SCHEMA: Mapping[str, Any] = {
     "type": "object",
@@ -39,6 +42,7 @@ class ServeOptions:
     modules: tuple[str, ...]
     host: str
     port: int
+    with_auth: bool
     grace_seconds: float
 
 
@@ -48,13 +52,18 @@ def run_gateway(options: ServeOptions) -> None:
     checked_broker_url(settings.broker_url)
     check_log_level(settings.log_level)
     catalogue = catalogue_of(loaded(options.modules, database_url=settings.database_url))
-    if not is_loopback(options.host):
-        raise bad_input(f"--host {options.host}: a gateway without credentials listens on loopback only: 127.0.0.1")
+    _check_provider(settings)
+    is_public = not is_loopback(options.host)
+    if is_public and not options.with_auth:
+        raise bad_input(f"--host {options.host}: with --no-auth a gateway listens on loopback only: 127.0.0.1")
     with _listening(options.host, options.port) as listener:
-        say_embedded(prepared(settings.database_url))
+        ledger = prepared(settings.database_url)
+        if is_public and settings.jwks_url is None:
+            _require_keys(ledger, options.host)
+        say_embedded(ledger)
         logs.configure(settings.log_level)
         log = structlog.get_logger()
-        gateway = Gateway(settings, catalogue, guard=Guard(), log=log)
+        gateway = Gateway(settings, catalogue, asks_credentials=options.with_auth, log=log)
         serve(gateway, listener, grace_seconds=options.grace_seconds, log=log)
     log.info("gateway stopped")
 
@@ -71,6 +80,25 @@ def is_loopback(host: str) -> bool:
     except OSError as error:
         raise bad_input(f"--host {host}: {error.strerror}; give an address of this machine") from None
     return all(ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)
+
+
+def _check_provider(settings: GatewaySettings) -> None:
+    """The three settings of an OpenID provider belong together, and its keys must not be forged on their way."""
+    given = (settings.jwks_url, settings.jwt_issuer, settings.jwt_audience)
+    if any(given) and not all(given):
+        raise bad_input("PENSTOCK_JWKS_URL, PENSTOCK_JWT_ISSUER and PENSTOCK_JWT_AUDIENCE belong together: set all")
+    address = urlsplit(settings.jwks_url or "https://")
+    if address.scheme != "https" and (address.scheme, address.hostname) not in {("http", name) for name in LOOPBACK}:
+        raise bad_input("PENSTOCK_JWKS_URL must be an https:// URL")
+
+
+def _require_keys(ledger: Ledger, host: str) -> None:
+    with ledger.session() as session:
+        if not usable_keys(session):
+            raise bad_input(
+                f"--host {host}: nobody has credentials yet, so it would listen for nobody: "
+                "run `penstock keys create`, set PENSTOCK_JWKS_URL, or listen on 127.0.0.1"
+            )
 
 
 def _known_types(registry: Registry) -> Iterator[KnownType]:

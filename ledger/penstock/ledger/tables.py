@@ -97,6 +97,7 @@ jobs = Table(
     _partial("jobs_executing", "process_id", where="state = 'executing' AND process_id IS NOT NULL"),
     _partial("jobs_suspect", "queue", where=f"suspect AND {IS_WAITING}"),
     _partial("jobs_dead", "type", "fingerprint", where="state = 'dead'"),
+    _partial("jobs_tenant", "tenant", "id", where="tenant IS NOT NULL"),
     # Half-empty pages leave room for the one update that every job gets.
     postgresql_with={"fillfactor": 70},
 )
@@ -181,6 +182,22 @@ leases = Table(
     Column("name", Text, primary_key=True),
     Column("holder", Id, nullable=False),
     Column("expires_at", Time, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("secret_hash", Text, nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("tenant", Text),
+    Column("per_minute", Integer),
+    Column("created_at", Time, nullable=False),
+    Column("expires_at", Time),
+    Column("revoked_at", Time),
+    Column("last_used_at", Time),
+    Column("replaced_by", Text),
 )
 
 audit = Table(

@@ -11,7 +11,6 @@ from tests.producers.gateway.running import CATALOGUE
 
 from penstock.producers.gateway import acceptance
 from penstock.producers.gateway.gateway import Gateway
-from penstock.producers.gateway.guard import Guard
 from penstock.producers.gateway.server import serve
 from penstock.producers.gateway.settings import GatewaySettings
 
@@ -26,7 +25,9 @@ def main() -> None:
     acceptance._answer = die  # type: ignore[assignment]
     log = structlog.get_logger()
     with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as listener:
-        serve(Gateway(GatewaySettings(), CATALOGUE, guard=Guard(), log=log), listener, grace_seconds=5, log=log)
+        serve(
+            Gateway(GatewaySettings(), CATALOGUE, asks_credentials=False, log=log), listener, grace_seconds=5, log=log
+        )
 
 
 if __name__ == "__main__":

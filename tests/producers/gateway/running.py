@@ -12,7 +12,6 @@ from tests.waiting import until
 
 from penstock.producers.gateway.catalogue import Catalogue, KnownType
 from penstock.producers.gateway.gateway import Gateway
-from penstock.producers.gateway.guard import Guard
 from penstock.producers.gateway.server import GatewayServer
 from penstock.producers.gateway.settings import GatewaySettings
 
@@ -25,11 +24,11 @@ CATALOGUE = Catalogue(
 class RunningGateway:
     """`with RunningGateway(url) as gateway: gateway.client.post(…)`."""
 
-    def __init__(self, url: str, *, guard: Guard | None = None, **settings: Any) -> None:
+    def __init__(self, url: str, *, asks_credentials: bool = False, **settings: Any) -> None:
         self.log = CapturingLogger()
         log = structlog.wrap_logger(self.log, processors=[structlog.processors.KeyValueRenderer()])
         known = GatewaySettings(database_url=url, **settings)
-        self.gateway = Gateway(known, CATALOGUE, guard=guard or Guard(), log=log)
+        self.gateway = Gateway(known, CATALOGUE, asks_credentials=asks_credentials, log=log)
         self.server = GatewayServer(self.gateway, grace_seconds=5)
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port = self._listener.getsockname()[1]

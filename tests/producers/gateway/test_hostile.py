@@ -80,7 +80,7 @@ def test_a_body_of_64_megabytes_is_refused(door: RunningGateway, path: str) -> N
 
 def test_a_body_that_waits_to_be_asked_for_is_not_asked_for(door: RunningGateway) -> None:
     """The answer comes before the body does."""
-    head = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = b"POST /v1/jobs HTTP/1.1\r\nHost: [::1]\r\nContent-Type: application/json\r\n"
     answer = door.raw(head + b"Content-Length: 99000000\r\nExpect: 100-continue\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 413")
 
@@ -107,9 +107,9 @@ def test_what_a_browser_may_send_across_sites_is_not_read(door: RunningGateway, 
 
 
 HEADS = {
-    "a huge header": b"GET /v1/types HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 300_000,
-    "many headers": b"GET /v1/types HTTP/1.1\r\nHost: x\r\n" + b"X-A: b\r\n" * 20_000 + b"\r\n",
-    "a huge path": b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a huge header": b"GET /v1/types HTTP/1.1\r\nHost: [::1]\r\nX: " + b"a" * 300_000,
+    "many headers": b"GET /v1/types HTTP/1.1\r\nHost: [::1]\r\n" + b"X-A: b\r\n" * 20_000 + b"\r\n",
+    "a huge path": b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: [::1]\r\n\r\n",
 }
 
 
@@ -126,13 +126,13 @@ GARBAGE = {
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 200,
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "a space in a header": b"GET / HTTP/1.1\r\nHost : x\r\n\r\n",
-    "a length that is none": b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n",
-    "two lengths": b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-    "length and chunks": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0",
-    "a chunk size that is none": b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-    "chunked twice": b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
-    "bytes in the path": b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
-    "a folded header": b"GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n c: d\r\n\r\n",
+    "a length that is none": b"POST /v1/jobs HTTP/1.1\r\nHost: [::1]\r\nContent-Length: abc\r\n\r\n",
+    "two lengths": b"POST /v1/jobs HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    "length and chunks": b"POST / HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0",
+    "a chunk size that is none": b"POST /v1/jobs HTTP/1.1\r\nHost: [::1]\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "chunked twice": b"POST /v1/jobs HTTP/1.1\r\nHost: [::1]\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    "bytes in the path": b"GET /\xff\xfe HTTP/1.1\r\nHost: [::1]\r\n\r\n",
+    "a folded header": b"GET / HTTP/1.1\r\nHost: [::1]\r\nA: b\r\n c: d\r\n\r\n",
 }
 
 
@@ -148,15 +148,15 @@ def test_what_is_no_http_is_refused_and_the_connection_closed(door: RunningGatew
 def test_a_body_longer_than_it_says_begins_no_job(door: RunningGateway) -> None:
     """What is too much would be another request, and is none."""
     body = b'{"type":"demo.none","payload":{}}'
-    head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    answer = door.raw(head.encode() + body + b"surplus\r\n\r\n")
+    head = f"POST /v1/jobs HTTP/1.1\r\nHost: [::1]\r\nContent-Length: {len(body)}\r\n"
+    answer = door.raw(head.encode() + b"Content-Type: application/json\r\n\r\n" + body + b"surplus\r\n\r\n")
     assert answer.startswith((b"HTTP/1.1 422 ", b"HTTP/1.1 400 "))
 
 
 def test_a_head_that_drips_in_is_cut_off(door: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """Slowloris: neither a first head nor a later one, nor line ends before it, may take long."""
     monkeypatch.setattr(protocol, "HEAD_SECONDS_MAX", 0.5)
-    whole = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    whole = b"GET /healthz HTTP/1.1\r\nHost: [::1]\r\n\r\n"
     for beginning, drip in ((b"GET / HTTP/1.1\r\n", b"X: y\r\n"), (whole, b"\r\n"), (whole + b"GET / HT", b"T")):
         with socket.create_connection(("127.0.0.1", door.port), timeout=10) as connection:
             connection.sendall(beginning)
@@ -178,7 +178,7 @@ def _is_cut(connection: socket.socket, drip: bytes) -> bool:
 def test_a_body_that_drips_in_is_cut_off(door: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """With an answer that says why."""
     monkeypatch.setattr(reading, "BODY_SECONDS_MAX", 0.3)
-    head = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    head = b"POST /v1/jobs HTTP/1.1\r\nHost: [::1]\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
     assert door.raw(head).startswith(b"HTTP/1.1 408 ")
 
 
@@ -201,7 +201,10 @@ def test_buffered_bytes_are_bounded_for_all_together(door: RunningGateway, monke
 
 def test_pipelined_requests_are_answered_in_their_order(door: RunningGateway) -> None:
     """Each once."""
-    one, other = b"GET /v1/types/mails.once HTTP/1.1\r\nHost: x\r\n", b"GET /v1/types HTTP/1.1\r\nHost: x\r\n"
+    one, other = (
+        b"GET /v1/types/mails.once HTTP/1.1\r\nHost: [::1]\r\n",
+        b"GET /v1/types HTTP/1.1\r\nHost: [::1]\r\n",
+    )
     answer = door.raw((one + b"\r\n") * 20 + other + b"Connection: close\r\n\r\n")
     bodies = [it.split(b"\r\n\r\n", 1)[1] for it in answer.split(b"HTTP/1.1 200 OK\r\n")[1:]]
     assert len(bodies) == 21
@@ -215,5 +218,5 @@ def test_pipelined_requests_are_answered_in_their_order(door: RunningGateway) ->
 )
 def test_a_path_is_what_it_is(door: RunningGateway, path: str) -> None:
     """Nothing is made of another one, and nobody is sent elsewhere."""
-    answer = door.raw(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    answer = door.raw(f"GET {path} HTTP/1.1\r\nHost: [::1]\r\nConnection: close\r\n\r\n".encode())
     assert answer.startswith(b"HTTP/1.1 404 ")

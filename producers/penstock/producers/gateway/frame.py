@@ -37,8 +37,9 @@ class Frame:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = _Answer(_request_id(scope), send)
-        scope.setdefault("state", {})["request_id"] = answer.request_id
+        state = scope.setdefault("state", {})
+        answer = _Answer(_request_id(scope), state, send)
+        state["request_id"] = answer.request_id
         started = time.perf_counter()
         try:
             await self._app(scope, receive, answer.send)
@@ -72,8 +73,9 @@ class Frame:
 class _Answer:
     """Adds the headers to what is sent, and remembers the status."""
 
-    def __init__(self, request_id: str, send: Send) -> None:
+    def __init__(self, request_id: str, state: dict[str, Any], send: Send) -> None:
         self.request_id = request_id
+        self._state = state
         self.status: int | None = None
         self._send = send
 
@@ -82,7 +84,7 @@ class _Answer:
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["X-Request-Id"] = self.request_id
-            for name, value in HARDENING.items():
+            for name, value in (HARDENING | self._state.get("headers", {})).items():
                 headers[name] = value
         await self._send(message)
 

@@ -8,10 +8,13 @@ from penstock.producers.gateway.acceptance import BATCH_JOBS_MAX, Acceptance
 from penstock.producers.gateway.catalogue import Catalogue
 from penstock.producers.gateway.entrance import Entrance
 from penstock.producers.gateway.guard import Guard
+from penstock.producers.gateway.keyring import KeyRing
 from penstock.producers.gateway.metrics import GatewayMetrics
 from penstock.producers.gateway.questions import Questions
+from penstock.producers.gateway.rates import Rates
 from penstock.producers.gateway.reading import Buffers
 from penstock.producers.gateway.settings import GatewaySettings
+from penstock.producers.gateway.tokens import Tokens
 from penstock.producers.gateway.watch import Watch
 
 
@@ -23,18 +26,18 @@ class Gateway:
         settings: GatewaySettings,
         catalogue: Catalogue,
         *,
-        guard: Guard,
+        asks_credentials: bool,
         batch_jobs_max: int = BATCH_JOBS_MAX,
         log: Any,
     ) -> None:
         ledger = Ledger(settings.database_url)
         self.settings = settings
         self.catalogue = catalogue
-        self.guard = guard
         self.log = log
         self.metrics = GatewayMetrics()
         self.buffers = Buffers()
         self.questions = Questions(ledger)
+        self.guard = _guard(settings, self.questions, log=log) if asks_credentials else _open_guard(settings, log=log)
         self.acceptance = Acceptance(ledger, batch_jobs_max=batch_jobs_max, observe=self.metrics.committed, log=log)
         self.entrance = Entrance(self.acceptance, self.questions, log=log)
         self.watch = Watch(self.questions, log=log)
@@ -51,3 +54,25 @@ class Gateway:
         self.stop_waiting()
         await asyncio.to_thread(self.acceptance.close)
         self.questions.close()
+
+
+def _guard(settings: GatewaySettings, questions: Questions, *, log: Any) -> Guard:
+    """API keys always; tokens where the provider is known."""
+    tokens = None
+    if settings.jwks_url and settings.jwt_issuer and settings.jwt_audience:
+        tokens = Tokens(
+            jwks_url=settings.jwks_url,
+            issuer=settings.jwt_issuer,
+            audience=settings.jwt_audience,
+            tenant_claim=settings.jwt_tenant_claim,
+            log=log,
+        )
+    return Guard(keys=KeyRing(questions, log=log), tokens=tokens, rates=_rates(settings, log=log))
+
+
+def _open_guard(settings: GatewaySettings, *, log: Any) -> Guard:
+    return Guard(keys=None, tokens=None, rates=_rates(settings, log=log))
+
+
+def _rates(settings: GatewaySettings, *, log: Any) -> Rates:
+    return Rates(per_minute=settings.rate_per_minute, redis_url=settings.redis_url, gateways=settings.sharing, log=log)

@@ -26,6 +26,10 @@ def openapi(app: FastAPI) -> dict[str, Any]:
             [(model, "validation") for model in (Submission, BatchSubmission, ProblemDocument)], ref_template=REFERENCE
         )
         document.setdefault("components", {}).setdefault("schemas", {}).update(unseen["$defs"])
+        document["components"]["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, or a JSON Web Token."}
+        }
+        document["security"] = [{"bearer": []}]
         app.openapi_schema = document
     return app.openapi_schema
 

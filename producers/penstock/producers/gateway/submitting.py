@@ -65,6 +65,7 @@ class Submitting:
         with self._gateway.buffers.body() as buffer:
             body = await read_body(request, buffer, bytes_max=BATCH_BYTES_MAX)
             orders = await _worked_out(_read_many, body)
+            await self._gateway.guard.count(request, caller, jobs=len(orders))
             offers = [self._attempt(order, caller, request) for order in orders]
         entered = [it for it in offers if isinstance(it, Offer)]
         receipts = iter(await self._gateway.entrance.enter(entered) if entered else [])
