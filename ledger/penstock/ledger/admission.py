@@ -5,7 +5,6 @@ still raises on the other one under concurrency, so: insert with a targetless DO
 what is claimable, then look at what is left. Every batch is sorted, so that two of them lock in one order.
 """
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from penstock.ledger.admission_statements import (
 )
 from penstock.ledger.batch import in_batches
 from penstock.ledger.database import Session, retry_serialization
-from penstock.ledger.dedup import KeyVerdict, decide_key
+from penstock.ledger.dedup import KeyVerdict, decide_key, payload_hash
 from penstock.ledger.state import Reason, State
 from penstock.ledger.wakeups import announce
 from penstock.schemas import Contract, Message
@@ -309,14 +308,6 @@ class _Holder:
     job_id: str
     payload_hash: str
     expired: bool
-
-
-def payload_hash(message: Message) -> str:
-    """What makes two payloads under one key the same: SHA-256, byte for byte, or what their publisher says of them.
-
-    The bytes of a payload with sealed fields differ each time; its publisher has seen it in the clear.
-    """
-    return message.payload_hash or hashlib.sha256(message.body).hexdigest()
 
 
 def read_claim(row: Any, token: int) -> Claim:

@@ -1,8 +1,10 @@
-"""What a dedup key decides, as a pure function."""
+"""What a dedup key decides, as a pure function, and what makes two payloads under it the same."""
 
+import hashlib
 from enum import Enum
 
 from penstock.ledger.state import ENDED, State
+from penstock.schemas import Message
 
 
 class KeyVerdict(Enum):
@@ -31,3 +33,11 @@ def is_same_payload(one: str, other: str) -> bool:
     """Whether two hashes are of one payload. Of sealed ones there are several, one under each key of the publisher:
     two publishers share at least one key while keys are rotated."""
     return one == other or not set(one.split(",")).isdisjoint(other.split(","))
+
+
+def payload_hash(message: Message) -> str:
+    """What makes two payloads under one key the same: SHA-256, byte for byte, or what their publisher says of them.
+
+    The bytes of a payload with sealed fields differ each time; its publisher has seen it in the clear.
+    """
+    return message.payload_hash or hashlib.sha256(message.body).hexdigest()
