@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pika.exceptions
@@ -23,12 +24,16 @@ from penstock.workers.lookout import Lookout
 from penstock.workers.sessions import close_quietly
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from penstock.ledger.database import Ledger
     from penstock.ledger.dispatches import Due
+    from penstock.producers.client import Batch
     from penstock.workers.caretaker_metrics import CaretakerMetrics
 
 # RabbitMQ must never be a second backlog: at most so many rows of a queue are dispatched and not yet claimed.
 WINDOW_JOBS = 1000
+SENT_BATCHES_MAX = 4  # of so many queues' jobs the confirms are waited for at a time
 IDLE_SECONDS = 0.1
 QUEUES_SECONDS = 1.0
 LOST_CHECK_SECONDS = 5.0
@@ -51,6 +56,14 @@ class _Hold(NamedTuple):
 
 
 _NOT_HELD = _Hold(0.0, 0.0)
+
+
+class _Sent(NamedTuple):
+    """What was sent to a queue, and is being confirmed."""
+
+    queue: str
+    due: list[Due]
+    batch: Batch
 
 
 class Dispatcher:
@@ -141,19 +154,32 @@ class Dispatcher:
         return dispatched > 0
 
     def _dispatch_all(self, session: Session) -> int:
-        """Every queue gets its turn in every pass; one that takes nothing is left alone for a while."""
+        """Every queue gets its turn in every pass; one that takes nothing is left alone for a while.
+
+        What one queue was sent is being confirmed while the next ones are looked at.
+        """
         dispatched, errors = 0, []
-        for queue in self._queues:
-            if self._holds.get(queue, _NOT_HELD).until > time.monotonic():
-                continue
+        for sent in self._send_ahead(session):
             try:
-                dispatched += self._dispatch(session, queue)
+                dispatched += self._mark(session, sent)
             except (PublishTimeout, PublishRefused, InvalidJob) as error:
-                self._hold(queue, error)
+                self._hold(sent.queue, error)
                 errors.append(error)
         if errors and not dispatched:
             raise errors[0]
         return dispatched
+
+    def _send_ahead(self, session: Session) -> Iterator[_Sent]:
+        """What was sent to each queue, a few queues later."""
+        under_way: deque[_Sent] = deque()
+        for queue in self._queues:
+            if self._holds.get(queue, _NOT_HELD).until > time.monotonic():
+                continue
+            if (sent := self._send(session, queue)) is not None:
+                under_way.append(sent)
+            if len(under_way) > SENT_BATCHES_MAX:
+                yield under_way.popleft()
+        yield from under_way
 
     def _hold(self, queue: str, error: Exception) -> None:
         seconds = min(HOLD_SECONDS_MAX, max(HOLD_SECONDS, 2 * self._holds.get(queue, _NOT_HELD).seconds))
@@ -162,20 +188,25 @@ class Dispatcher:
             "a queue takes nothing; the others go on", queue=queue, held_seconds=seconds, detail=str(error)[:200]
         )
 
-    def _dispatch(self, session: Session, queue: str) -> int:
-        """Select, publish without a lock, wait for the confirms, mark what had not moved on; returns how many."""
+    def _send(self, session: Session, queue: str) -> _Sent | None:
+        """Select and publish, without a lock; None if nothing is due, or enough is on its way."""
         due = dispatches.select_due(session, queue=queue, limit=BATCH_JOBS_MAX)
         if not due:
-            return 0
+            return None
         room = WINDOW_JOBS - dispatches.count_dispatched(session, queue)
         due = due[: max(0, room)]
         if not due:
-            return 0
+            return None
         reach(Failpoint.DUE_SELECTED)
         # A queue that took nothing the last time must not hold up the others for as long again.
         seconds = RETRY_PUBLISH_SECONDS if queue in self._holds else PUBLISH_SECONDS
         batch = self._publisher.submit_many([row.message for row in due], timeout_seconds=seconds)
         reach(Failpoint.DUE_PUBLISHED)
+        return _Sent(queue, due, batch)
+
+    def _mark(self, session: Session, sent: _Sent) -> int:
+        """Wait for the confirms, mark what had not moved on; returns how many were confirmed."""
+        queue, due, batch = sent
         batch.wait()
         reach(Failpoint.DUE_CONFIRMED)
         confirmed = [row for row, error in zip(due, batch.errors, strict=True) if error is None]
