@@ -85,7 +85,7 @@ def test_nothing_but_reveal_shows_it() -> None:
 
 def test_without_a_keyring_it_is_not_published() -> None:
     """A redacted payload would be a lost one, and a clear one a leak."""
-    with pytest.raises(KeyringError, match="give the producer one, keyring="):
+    with pytest.raises(KeyringError, match="give the producer keyring=…, or set PENSTOCK_KEYRING"):
         Message.of(CHARGE)
     with pytest.raises(KeyringError):
         CHARGE.to_body()

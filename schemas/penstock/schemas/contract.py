@@ -39,6 +39,9 @@ class Contract:
     unique_for: timedelta = timedelta(days=7)
     permanent: Exceptions = ()
     aliases: tuple[str, ...] = ()
+    # The name under which dedup keys count, where that is not the type: the first one that it had. The release that
+    # knows only the old name looks there too, so that a key means one job over a rolling deploy.
+    key_type: str | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         check_name("type", self.type)
@@ -51,19 +54,12 @@ class Contract:
             check_name("alias", name)
         if len(set(self.names)) < len(self.names):
             raise ContractError(f"{self.type}: option 'aliases' must not name the type itself, nor a name twice")
+        object.__setattr__(self, "key_type", next(iter(self.aliases), None))
 
     @property
     def names(self) -> tuple[str, ...]:
         """Its type and the names that it had before."""
         return (self.type, *self.aliases)
-
-    @property
-    def key_type(self) -> str | None:
-        """The name under which dedup keys count, where that is not the type: the first one that it had.
-
-        The release that knows only the old name looks there too, so that a key means one job over a rolling deploy.
-        """
-        return self.aliases[0] if self.aliases else None
 
 
 def _is_between(least: int, most: int) -> Callable[[Any], bool]:

@@ -123,7 +123,7 @@ class Keyring:
 
 def is_sealed(value: object) -> bool:
     """Whether it has the form of a sealed value."""
-    return isinstance(value, str) and _SEALED.match(value) is not None
+    return isinstance(value, str) and _SEALED.fullmatch(value) is not None
 
 
 def read_header(text: str) -> dict[str, Any] | None:

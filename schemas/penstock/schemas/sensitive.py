@@ -31,7 +31,9 @@ class Seals:
     def seal(self, value: Any, *, field: str) -> str:
         """The value of a field as the wire carries it; raises `KeyringError`."""
         if self.keyring is None:
-            raise KeyringError("a job with sensitive fields needs a keyring: give the producer one, keyring=Keyring(…)")
+            raise KeyringError(
+                "a job with sensitive fields needs a keyring: give the producer keyring=…, or set PENSTOCK_KEYRING"
+            )
         return self.keyring.seal(pydantic_core.to_json(value), job_id=self.job_id, field=field)
 
 

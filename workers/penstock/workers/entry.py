@@ -40,7 +40,7 @@ class Read(Protocol):
 class Entry:
     """One type and version. `read` raises `PayloadError`; `call` gets what it returns, and the context.
 
-    `job_class` is None for an actor.
+    `job_class` is None for an actor; `sensitive` names the fields that nobody but the handler may see.
     """
 
     contract: Contract
@@ -51,11 +51,7 @@ class Entry:
     unknown: UnknownPolicy = "retry_same_key"
     ask: Ask | None = None
     job_class: type[Job] | None = None
-
-    @property
-    def sensitive(self) -> frozenset[str]:
-        """The names of the fields that nobody but the handler may see."""
-        return frozenset() if self.job_class is None else self.job_class.__sensitive__
+    sensitive: frozenset[str] = frozenset()
 
     def older(self) -> Iterator[tuple[int, Entry]]:
         """The same for payloads of each older version that upcasters lead here; raises `ContractError`."""
@@ -84,6 +80,7 @@ def handler_entry(
         unknown=unknown,
         ask=ask,
         job_class=job_class,
+        sensitive=job_class.__sensitive__,
     )
 
 
