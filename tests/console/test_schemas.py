@@ -69,6 +69,19 @@ def test_a_release_that_would_refuse_a_payload_is_refused_with_the_field_and_the
     assert "add an upcaster" in answer.out
 
 
+def test_a_compatible_change_is_noted_so_that_it_is_exported(penstock: Command, folder: Path) -> None:
+    """What was exported had one rule more."""
+    penstock("schemas", "export", "--jobs", ONE)
+    path = folder / "schemas" / "shop.ship.v1.json"
+    schema = json.loads(path.read_text())
+    schema["properties"]["order"]["maximum"] = 7
+    path.write_text(json.dumps(schema))
+    answer = penstock("schemas", "check", "--jobs", ONE, "--json")
+    [found] = answer.document["contracts"]
+    assert (answer.code, found["status"], found["detail"]) == (0, "note", "has changed, compatibly")
+    assert "`penstock schemas export`" in found["remedy"]
+
+
 @pytest.mark.parametrize(
     ("name", "said"), [("shop.gone.v1.json", "this type has no handler"), ("shop.ship.v7.json", "this version has no")]
 )

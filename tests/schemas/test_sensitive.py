@@ -83,6 +83,13 @@ def test_nothing_but_reveal_shows_it() -> None:
         assert "[sensitive]" in text
 
 
+def test_a_job_that_is_made_from_a_dump_keeps_its_secret_or_is_refused() -> None:
+    """What stands for a hidden value must not be published in its place."""
+    assert Charge(**CHARGE.model_dump()) == CHARGE
+    with pytest.raises(ValidationError, match="pass the Sensitive itself"):
+        Charge(**CHARGE.model_dump(mode="json"))
+
+
 def test_without_a_keyring_it_is_not_published() -> None:
     """A redacted payload would be a lost one, and a clear one a leak."""
     with pytest.raises(KeyringError, match="give the producer keyring=…, or set PENSTOCK_KEYRING"):

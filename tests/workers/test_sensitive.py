@@ -137,7 +137,8 @@ def test_a_canary_is_in_no_log_metric_table_or_page(own_site: Site, monkeypatch:
         site.pool(modules=["tests.workers.jobs_sensitive"], keyring=SETTING) as pool,
         Producer(site.broker_url, keyring=RING) as producer,
     ):
-        ids = {end: producer.publish(a_charge(canary, end=end, name=end), key=end).job_id for end in ends}
+        receipts = producer.publish_many((a_charge(canary, end=end, name=end), end) for end in ends)
+        ids = {receipt.key: receipt.job_id for receipt in receipts}
         duplicate = producer.publish(a_charge(canary, name="well"), key="well").job_id
         rows = {end: site.await_end(job_id, timeout_seconds=40) for end, job_id in ids.items()}
         [refunded] = site.sink.await_events("refunded")

@@ -22,7 +22,7 @@ _PLAIN = frozenset(get_args(core_schema.ErrorType)) - {
     "url_syntax_violation",
     "uuid_parsing",
     "value_error",
-} | {"not_sealed", "seal_broken"}
+} | {"hidden_value", "not_sealed", "seal_broken"}
 # A typing mistake or a short key looks like this; a number, a token or an address does not.
 _WORD = re.compile(r"[A-Za-z_]{1,32}")
 HIDDEN = "(name hidden)"

@@ -98,6 +98,10 @@ class Sensitive(Generic[T]):
     ) -> "Sensitive[T]":
         if isinstance(value, Sensitive):
             return value if value.sealed is not None else cls(validate(value.reveal()))
+        if isinstance(value, str) and value == HIDDEN:
+            raise PydanticCustomError(
+                "hidden_value", "is only what stands for a hidden value: pass the Sensitive itself"
+            )
         if info.mode == "python":
             return cls(validate(value))
         seals = info.context if isinstance(info.context, Seals) else Seals(None)
@@ -110,10 +114,10 @@ class Sensitive(Generic[T]):
         return cls(validate(_opened(value, seals.keyring, seals.job_id, info.field_name or "")))
 
     @staticmethod
-    def _hide(_: "Sensitive[T]", info: core_schema.SerializationInfo[Any]) -> str:
+    def _hide(value: "Sensitive[T]", info: core_schema.SerializationInfo[Any]) -> "Sensitive[T] | str":
         if info.context is WIRE:
             raise ContractError("a Sensitive inside of another field cannot be sealed: make the whole field Sensitive")
-        return HIDDEN
+        return value if info.mode == "python" else HIDDEN
 
 
 def _opened(text: str, keyring: Keyring, job_id: str, field: str) -> Any:
