@@ -1,6 +1,7 @@
 """The servers of the tests do what the fault tests count on."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pika
 import psycopg
@@ -13,6 +14,7 @@ from tests.servers.discovery import REDIS, find
 from tests.servers.errors import NoServerError, ServerError
 from tests.servers.ports import is_listening
 from tests.servers.postgres import PrivatePostgres
+from tests.servers.prometheus import find_programs
 from tests.servers.rabbitmq import PrivateRabbitMQ
 from tests.servers.redis import PrivateRedis
 from tests.servers.virtual_hosts import ByManagement, VirtualHosts
@@ -186,6 +188,21 @@ def test_a_machine_without_servers_is_an_error_that_names_the_remedy(monkeypatch
     assert "redis-server is not installed" in str(raised.value)
     assert "no docker engine answers" in str(raised.value)
     assert "Remedy: set PENSTOCK_TEST_REDIS_URL" in str(raised.value)
+
+
+def test_a_machine_without_prometheus_is_an_error_that_names_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Neither installed nor to be fetched; and a folder that is named must have it."""
+    monkeypatch.setenv("PENSTOCK_TEST_INSTALL", "no")
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(NoServerError) as raised:
+        find_programs(tmp_path)
+    assert "PENSTOCK_TEST_INSTALL=no forbids it" in str(raised.value)
+    assert "Remedy: set PENSTOCK_TEST_PROMETHEUS" in str(raised.value)
+    monkeypatch.setenv("PENSTOCK_TEST_PROMETHEUS", str(tmp_path))
+    with pytest.raises(NoServerError, match=f"{tmp_path}, which does not have both"):
+        find_programs(tmp_path)
 
 
 def test_a_session_without_a_running_server_starts_one_of_its_own() -> None:

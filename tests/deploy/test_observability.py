@@ -131,6 +131,13 @@ def test_every_metric_is_documented_and_every_documented_one_is_there(stack: Sta
     until(lambda: ours() == documented, timeout_seconds=20, what=f"{ours() ^ documented} to be in both")
 
 
+def test_the_metrics_of_a_pool_are_named_as_prometheus_advises(stack: Stack, programs: Programs) -> None:
+    """By promtool's own lint."""
+    status, page = stack.pool.get("/metrics")
+    assert status == 200
+    programs.check("check", "metrics", stdin=page)
+
+
 def test_every_scrape_succeeds(stack: Stack) -> None:
     """Of the pool, the dispatcher and both pages of RabbitMQ."""
     targets = stack.prometheus.targets()

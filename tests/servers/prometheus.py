@@ -33,13 +33,14 @@ class Programs:
     promtool: str
     where: str
 
-    def check(self, *words: str | Path) -> str:
+    def check(self, *words: str | Path, stdin: str = "") -> str:
         """Run promtool and return what it printed; raises AssertionError with that if it finds fault."""
         done = subprocess.run(
             [self.promtool, *map(str, words)],
             check=False,
             capture_output=True,
             text=True,
+            input=stdin,
             timeout=CHECK_SECONDS_MAX,
         )
         assert done.returncode == 0, done.stdout + done.stderr

@@ -125,6 +125,19 @@ def test_a_deleted_queue_is_declared_and_consumed_again(deliveries: Deliveries, 
     assert take(deliveries, 1)[0].queue == "test"
 
 
+def test_an_exchange_that_is_gone_is_declared_again_with_its_bindings(
+    broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RabbitMQ tells no consumer; without it nothing that is published would ever come."""
+    monkeypatch.setattr(module, "ASK_SECONDS", 0.1)
+    with consuming(broker_url, {"test": {"test.note"}}) as deliveries, channel_on(broker_url) as channel:
+        before = deliveries.generation
+        channel.exchange_delete("penstock.jobs")
+        until(lambda: deliveries.generation > before and deliveries.is_consuming, what="a new beginning")
+        put_note(channel, "a")
+        assert take(deliveries, 1)[0].queue == "test"
+
+
 def test_reconnecting_leaks_no_file(deliveries: Deliveries) -> None:
     """Thirty lost connections later, as many files are open as before."""
 

@@ -22,8 +22,10 @@ from penstock.workers.process import WorkerProcess
 FAST = {
     "deliveries.ASK_SECONDS": 0.5,
     "deliveries.SILENT_SECONDS_MAX": 2.0,
+    "deliveries.RECONNECT_SECONDS_MAX": 1.0,
     "dispatcher.LOST_CHECK_SECONDS": 0.5,
     "dispatcher.PUBLISH_SECONDS": 1.0,
+    "rescuer.HEALTHY_SECONDS": 3.0,
 }
 READY = (200, "1 of 1 worker processes consume\n")
 DEAF = "0 of 1 worker processes consume"
@@ -87,7 +89,7 @@ def test_without_postgres_nothing_consumes_and_nothing_is_rescued(
     small_site_on_private_postgres: Site, private_postgres: PrivatePostgres
 ) -> None:
     """Where there is no dispatcher, the rescuer says it; both come back by themselves."""
-    with small_site_on_private_postgres.pool() as pool:
+    with small_site_on_private_postgres.pool(constants=FAST) as pool:
         await_ready(pool)
         private_postgres.stop_immediately()
         await_word(pool, "/healthz", DEAF)
