@@ -84,6 +84,17 @@ def test_what_waits_and_for_how_long_is_told_on_each_transport(transport: str, r
     site.close()
 
 
+def test_a_type_that_somebody_made_up_becomes_no_label(own_embedded_site: Site) -> None:
+    """Or a million of them would fill the memory of whoever scrapes."""
+    site = own_embedded_site
+    with site.pool() as pool:
+        LedgerProducer(site.database_url).publish_message(Message.raw(type="made.up", body=b"{}"), queue="test")
+        until(lambda: pool.metric("penstock_jobs_released_total", type="(unknown)") == 1, what="it to be put back")
+        assert pool.metric("penstock_jobs_claimed_total", type="(unknown)") == 1
+        assert "made.up" not in pool.get("/metrics")[1]
+    site.close()
+
+
 def test_a_process_that_dies_unasked_is_counted_and_one_that_is_asked_is_not(own_small_site: Site) -> None:
     """With how it died."""
     site = own_small_site

@@ -54,7 +54,7 @@ class LedgerIntake(Intake):
         reach(Failpoint.CLAIMED)
         self._start(found)
         self.holding.tokens_in_flight.discard(token)
-        self.metrics.claimed(found)
+        self.metrics.claimed(found, knows_type=self.registry.knows_type)
         if found:
             self.idle_since = time.monotonic()
         if len(found) < capacity:

@@ -12,7 +12,7 @@ from penstock.schemas.identifiers import job_id_seconds
 from penstock.workers.metric_files import count, observe_many
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from prometheus_client import Counter
 
@@ -57,11 +57,12 @@ class Metrics:
         self._run = histogram("penstock_job_run_seconds", "From started to returned", RUN_BUCKETS, *by_type)
         self.samples: deque[Sample] = deque(maxlen=1_000_000)
 
-    def claimed(self, claims: Sequence[Claim]) -> None:
-        """A claim straight from the ledger."""
+    def claimed(self, claims: Sequence[Claim], *, knows_type: Callable[[str], bool]) -> None:
+        """A claim straight from the ledger, where anything may wait."""
         if claims:
             self._claims.observe(len(claims))
-            count(self._claimed, ((claim.queue, claim.type) for claim in claims))
+            names = ((claim.queue, claim.type if knows_type(claim.type) else UNKNOWN) for claim in claims)
+            count(self._claimed, names)
 
     def admitted(self, offers: Sequence[Offer], admission: Admission, unreadable: Sequence[Unreadable]) -> None:
         """A batch of deliveries."""
