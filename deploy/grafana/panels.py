@@ -7,6 +7,7 @@ from dataclasses import dataclass
 QUEUE = 'queue=~"$queue"'
 RATE = "$__rate_interval"
 PER_SECOND = "suffix: /s"
+FIRING = 'ALERTS{alertname=~"Penstock.*", alertstate="firing"}'
 # 0 while somebody counts what is due, else nothing: a dispatcher that is gone must not look like an empty ledger.
 NONE_DUE = "max(penstock_due_measured_timestamp_seconds > time() - 60) * 0"
 RED, AMBER, GREEN = "red", "orange", "green"
@@ -59,10 +60,10 @@ NOW = Row(
         Panel(
             title="Alerts",
             about="Alerts of Penstock that fire. What to do stands in docs/operations.md, under the alert's name.",
-            queries={"": 'count(ALERTS{alertname=~"Penstock.*", alertstate="firing"}) or vector(0)'},
+            queries={"{{alertname}}": f"count by (alertname) ({FIRING}) or on () vector(0)"},
             kind="stat",
             steps=((0, GREEN), (1, RED)),
-            width=3,
+            width=6,
             height=4,
         ),
         Panel(
@@ -74,7 +75,7 @@ NOW = Row(
             },
             kind="stat",
             steps=((0, RED), (1, GREEN)),
-            width=4,
+            width=3,
             height=4,
         ),
         Panel(
@@ -94,7 +95,7 @@ NOW = Row(
             kind="stat",
             unit="s",
             steps=((0, GREEN), (60, AMBER), (300, RED)),
-            width=4,
+            width=3,
             height=4,
         ),
         Panel(
@@ -105,7 +106,7 @@ NOW = Row(
                 "RabbitMQ": f"sum(rabbitmq_detailed_queue_messages_ready{{{QUEUE}}})",
             },
             kind="stat",
-            width=4,
+            width=3,
             height=4,
         ),
         Panel(
