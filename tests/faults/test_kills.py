@@ -13,13 +13,12 @@ from sqlalchemy import text
 from tests.faults.jobs import Transfer
 from tests.faults.readiness import consuming
 from tests.waiting import until
-from tests.workers.pool import RunningPool
+from tests.workers.pool import RunningPool, is_alive
 from tests.workers.site import Site
 
 from penstock.producers import Producer
 from penstock.workers import board
 from penstock.workers.board import Page
-from penstock.workers.deaths import is_alive
 
 JOBS = 5000
 KILLS_MIN = 6

@@ -123,6 +123,24 @@ def test_a_lost_job_that_may_not_start_twice_is_dead(session: Session) -> None:
     assert "vanished" in group["error"]
 
 
+def test_what_a_lost_process_had_not_started_is_merely_released(session: Session) -> None:
+    """Its shared memory is left, and says so: no loss, and nothing unknown."""
+    running, waiting = claimed(session), claimed(session)
+    once_running, once_waiting = claimed(session, at_most_once=True), claimed(session, at_most_once=True)
+    other = claimed(session, OTHER_TOKEN, OTHER_PROCESS)
+    freed = rescue_lost(session, process_id=PROCESS, running=[running.id, once_running.id, other.id])
+    states = {job.job_id: job.state for job in freed}
+    assert states == {
+        running.id: "available",
+        waiting.id: "available",
+        once_running.id: "dead",
+        once_waiting.id: "available",
+    }
+    losses = {claim.id: row_of(session, claim.id).losses for claim in (running, waiting, once_running, once_waiting)}
+    assert losses == {running.id: 1, waiting.id: 0, once_running.id: 0, once_waiting.id: 0}
+    assert state_of(session, other.id) == "executing"
+
+
 def test_a_rescued_job_that_somebody_wants_cancelled_is_cancelled(session: Session) -> None:
     """By every way back."""
     crashed, unstarted, lost = claimed(session), claimed(session), claimed(session, OTHER_TOKEN, OTHER_PROCESS)

@@ -55,14 +55,21 @@ def rescue_interrupted(session: Session, *, process_id: str, running: Sequence[s
 
 
 @retry_serialization
-def rescue_lost(session: Session, *, process_id: str) -> list[Rescued]:
-    """The process vanished with its host, or its heartbeat lapsed: nobody is blamed, each job counts a loss."""
+def rescue_lost(session: Session, *, process_id: str, running: Sequence[str] | None = None) -> list[Rescued]:
+    """The process vanished with its host, or its heartbeat lapsed: nobody is blamed, each job counts a loss.
+
+    If its shared memory is left, `running` are the ids in it: then only these do, the rest was only claimed.
+    """
     failure = Failure("lost", message="the worker process vanished", fingerprint="lost")
     with session.transaction():
-        lost = _free(session, _LOSE, failure, process_id)
+        if running is None:
+            lost = _free(session, _LOSE, failure, process_id)
+        else:
+            lost = _free(session, _LOSE_RUNNING, failure, process_id, rows=[(job_id,) for job_id in sorted(running)])
         _record(session, lost, failure, process_id)
+        released = [] if running is None else _rescued(session.run(_RELEASE, process_id=process_id))
         announce(session)
-    return lost
+    return lost + released
 
 
 def _free(
@@ -165,16 +172,20 @@ _INTERRUPT = Statement(
     _ID,
 )
 
-_LOSE = Statement(
-    lambda dialect: (
-        f"""
+
+def _lose(dialect: Dialect, source: str = "", which: str = "") -> str:
+    return f"""
         UPDATE jobs SET
             {_freeing(dialect, dead="jobs.at_most_once", reason="'outcome_unknown'")},
             {_blaming("jobs.at_most_once")},
             suspect = jobs.suspect OR (NOT jobs.at_most_once AND jobs.losses + 1 >= {LOSSES_MAX}),
             losses = jobs.losses + CASE WHEN jobs.at_most_once THEN 0 ELSE 1 END
-        WHERE {_GONE}
+        {source} WHERE {which} {_GONE}
         {_RETURNING}
     """
-    )
+
+
+_LOSE = Statement(_lose)
+_LOSE_RUNNING = Statement(
+    lambda dialect: _lose(dialect, f"FROM {dialect.rows('input', _ID)}", "jobs.id = input.id AND"), _ID
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from penstock.ledger import processes
 from penstock.ledger.admission import Claim
@@ -19,12 +19,12 @@ from penstock.ledger.state import Reason, State
 from penstock.ledger.transitions import Death
 from penstock.workers.board import LANE, Board
 from penstock.workers.execution import decide_retry
+from penstock.workers.liveness import is_held
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from penstock.ledger.database import Ledger
-    from penstock.workers.board import Running
+    from penstock.workers.board import Page, Running
+    from penstock.workers.pool import Pool
     from penstock.workers.registry import Registry
 
 
@@ -103,38 +103,35 @@ def record_timeout(
         return None if settle(session, [outcome], process_id=process_id) else (outcome, claim)
 
 
-def clear_abandoned(ledger: Ledger, boards: Path, log: Any) -> None:
-    """Boards of supervisors that are gone: free what their dead processes held, at once instead of by lapse."""
-    for path in sorted(boards.glob("*.board")):
+def clear_abandoned(ledger: Ledger, pool: Pool) -> dict[str, list[Rescued]]:
+    """Boards of supervisors that are gone: free what their dead processes held, at once instead of by lapse.
+
+    Returns it by process. Who still lives has seen the pipe close, and is stopping by itself: look again later.
+    """
+    found: dict[str, list[Rescued]] = {}
+    for path in sorted(pool.boards_dir.glob("*.board")):
         with Board.abandoned(path) as board:
             if board is None:
                 continue
-            alive = False
+            living = False
             for page in board:
-                process_id = page.process_id
-                if process_id is None:
+                if page.process_id is None:
                     continue
-                if is_alive(page.pid):
-                    alive = True  # it has seen the pipe close, and is stopping by itself
-                    continue
-                with ledger.session() as session:
-                    freed = rescue_lost(session, process_id=process_id)
-                    processes.deregister(session, process_id)
-                if freed:
-                    log.warning("freed jobs of an abandoned process", process_id=process_id, jobs=len(freed))
-                page.vacate()
-        if not alive:
+                if is_held(str(pool.lock_path(page.process_id))):
+                    living = True
+                else:
+                    found |= _free_abandoned(ledger, page, pool)
+        if not living:
             path.unlink(missing_ok=True)
+    return found
 
 
-def is_alive(pid: int) -> bool:
-    """Whether a process with this pid exists; a reused pid only delays the cleaning up."""
-    if pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _free_abandoned(ledger: Ledger, page: Page, pool: Pool) -> dict[str, list[Rescued]]:
+    process_id = str(page.process_id)
+    running = [it.job_id for it in page.running().values()]
+    with ledger.session() as session:
+        freed = rescue_lost(session, process_id=process_id, running=running)
+        processes.deregister(session, process_id)
+    page.vacate()
+    pool.lock_path(process_id).unlink(missing_ok=True)
+    return {process_id: freed}

@@ -11,14 +11,21 @@ if TYPE_CHECKING:
 
 
 class FileLock:
-    """An OS lock that goes with its process, however that ends. SQLite needs it: a long write of somebody
-    else would hold up a heartbeat."""
+    """An OS lock that goes with its process, however that ends.
+
+    SQLite needs it, where a long write of somebody else would hold up a heartbeat; and a supervisor, to know which
+    processes of a killed one still live. Taken before the fork it has no gap: then the child alone keeps it.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path.resolve()
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def hand_over(self) -> None:
+        """In the parent, after the fork: from now on it is the child's."""
+        os.close(self._file)
 
     def release(self) -> None:
         self.path.unlink(missing_ok=True)

@@ -41,3 +41,7 @@ class Pool:
     @property
     def boards_dir(self) -> Path:
         return self.state_dir / "boards" / self.name
+
+    def lock_path(self, process_id: str) -> Path:
+        """Locked for as long as this process lives."""
+        return self.state_dir / "locks" / f"{process_id}.lock"

@@ -31,7 +31,6 @@ from penstock.workers.holding import Holding
 from penstock.workers.hooks import Hooks
 from penstock.workers.intake import AmqpIntake, Intake
 from penstock.workers.ledger_intake import LedgerIntake
-from penstock.workers.liveness import FileLock
 from penstock.workers.metric_files import MetricFiles
 from penstock.workers.metrics import Metrics
 from penstock.workers.pulse import Pulse
@@ -42,6 +41,7 @@ from penstock.workers.threads import WorkerThread
 
 if TYPE_CHECKING:
     from penstock.workers.board import Page
+    from penstock.workers.liveness import FileLock
     from penstock.workers.pool import Pool
     from penstock.workers.registry import Registry
 
@@ -55,11 +55,21 @@ class WorkerProcess:
     """Claims, runs and settles until it is told to stop; `lane` makes it run suspects, one at a time."""
 
     def __init__(
-        self, pool: Pool, registry: Registry, *, page: Page, process_id: str, slot: str, lane: bool, log: Any
+        self,
+        pool: Pool,
+        registry: Registry,
+        *,
+        page: Page,
+        lock: FileLock,
+        process_id: str,
+        slot: str,
+        lane: bool,
+        log: Any,
     ) -> None:
         self.pool = pool
         self.registry = registry
         self.page = page
+        self.lock = lock
         self.process_id = process_id
         self.lane = lane
         self.log = log.bind(process_id=process_id, slot=slot)
@@ -75,10 +85,8 @@ class WorkerProcess:
 
     def run(self) -> int:
         """Returns the exit status. Everything that needs a connection is opened here, after the fork."""
-        lock = FileLock(self.pool.state_dir / "locks" / f"{self.process_id}.lock") if self._on_sqlite else None
-        process = Process(
-            self.process_id, self.pool.name, socket.gethostname(), os.getpid(), str(lock.path) if lock else None, 0
-        )
+        lock_path = str(self.lock.path) if self._on_sqlite else None
+        process = Process(self.process_id, self.pool.name, socket.gethostname(), os.getpid(), lock_path, 0)
         # Thousands of deliveries and claims are alive at a time, and none of them is garbage: with the default of
         # 700 allocations a fifth of the process's time went into looking for cycles among them.
         gc.set_threshold(*GC_THRESHOLDS)
@@ -90,8 +98,7 @@ class WorkerProcess:
         self.log.info("worker process started", queues=self.queues, threads=self.threads, lane=self.lane)
         self._wait()
         self._stop_parts()
-        if lock is not None:
-            lock.release()
+        self.lock.release()
         return 0
 
     def request_stop(self) -> None:

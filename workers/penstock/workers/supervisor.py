@@ -26,6 +26,7 @@ from penstock.workers.board import Board, Page
 from penstock.workers.caretaker import Caretaker
 from penstock.workers.census import KINDS
 from penstock.workers.deaths import DeadProcess, clear_abandoned, record_death, record_timeout
+from penstock.workers.liveness import FileLock
 from penstock.workers.metric_files import MetricFiles, start_afresh
 from penstock.workers.metrics import Metrics
 from penstock.workers.monitor import Monitor
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 0.05
 LEDGER_RETRY_SECONDS = 0.5
+ABANDONED_SECONDS = 1.0  # how often boards are looked for whose supervisor has been killed
 STOP_EXTRA_SECONDS = 20.0
 # A retiring process says when it is drained, which may take an outage. One that does not even begin to stop holds
 # the interpreter's lock somewhere in C: nothing in it will ever finish.
@@ -73,6 +75,7 @@ class Supervisor:
         self._children: dict[int, Child] = {}
         self._dead: list[DeadProcess] = []
         self._ledger_retry_at = 0.0
+        self._looked_at = -ABANDONED_SECONDS
         self._restart_at = dict.fromkeys(KINDS, 0.0)
         self._early_deaths = dict.fromkeys(KINDS, 0)
         self._stopping_since: float | None = None
@@ -94,7 +97,6 @@ class Supervisor:
         start_afresh(pool.metrics_dir)
         self._metrics = Metrics(MetricFiles(pool.metrics_dir, "supervisor"))
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        self._clear_abandoned()
         self.log.info("pool started", processes=pool.processes, threads=pool.threads, pid=os.getpid())
         while self._stopping_since is None or self._children:
             self._tick()
@@ -107,6 +109,7 @@ class Supervisor:
         self._reap()
         self._record_deaths()
         self._kill_retired()
+        self._clear_abandoned()
         if self._stopping_since is None:
             self._check_deadlines()
             self._start_missing()
@@ -143,22 +146,29 @@ class Supervisor:
         page = next((page for page in self._board if page.process_id is None), None)
         if page is None:
             return  # all pages are taken by processes that are being retired; their deadlines free them
-        self._lane_wanted = self._lane_wanted and kind != board.LANE
         process_id = str(uuid.uuid4())
+        try:
+            lock = FileLock(self.pool.lock_path(process_id))
+        except OSError as error:
+            self.log.warning("no process can be started", error=error.strerror, path=error.filename)
+            self._slow_down(kind)
+            return
+        self._lane_wanted = self._lane_wanted and kind != board.LANE
         page.occupy(process_id, pid=0, kind=kind)
         _flush_output()  # or the child would write what we have not written yet once more
         pid = os.fork()
         if pid == 0:
-            os._exit(self._be_child(kind, page, process_id, slot))
+            os._exit(self._be_child(kind, page, process_id, slot, lock))
+        lock.hand_over()
         page.pid = pid
         self._children[pid] = Child(page, process_id, kind, slot, time.monotonic())
 
-    def _be_child(self, kind: int, page: Page, process_id: str, slot: str) -> int:
+    def _be_child(self, kind: int, page: Page, process_id: str, slot: str, lock: FileLock) -> int:
         """In the child; returns its exit status."""
         try:
             os.close(self._lifeline_end)
             self._board.release_lock()
-            part = self._make_part(kind, page, process_id, slot)
+            part = self._make_part(kind, page, process_id, slot, lock)
             stop_on_signals(part.request_stop)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             stop_with_supervisor(self._lifeline, part.request_stop)
@@ -169,7 +179,9 @@ class Supervisor:
         finally:
             _flush_output()
 
-    def _make_part(self, kind: int, page: Page, process_id: str, slot: str) -> WorkerProcess | Caretaker | Monitor:
+    def _make_part(
+        self, kind: int, page: Page, process_id: str, slot: str, lock: FileLock
+    ) -> WorkerProcess | Caretaker | Monitor:
         pool = self.pool
         if kind == board.MONITOR:
             return Monitor(self._board, pool, page=page, log=self.log)
@@ -183,8 +195,16 @@ class Supervisor:
                 page=page,
                 log=self.log,
             )
-        lane = kind == board.LANE
-        return WorkerProcess(pool, self.registry, page=page, process_id=process_id, slot=slot, lane=lane, log=self.log)
+        return WorkerProcess(
+            pool,
+            self.registry,
+            page=page,
+            lock=lock,
+            process_id=process_id,
+            slot=slot,
+            lane=kind == board.LANE,
+            log=self.log,
+        )
 
     def _reap(self) -> None:
         while self._children:
@@ -202,6 +222,7 @@ class Supervisor:
         clean = was_asked or (os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0 and not running)
         dead = DeadProcess(child.process_id, child.kind, status, running, intended=clean)
         child.page.vacate()
+        self.pool.lock_path(child.process_id).unlink(missing_ok=True)
         if child.kind in (board.WORKER, board.LANE):
             self._dead.append(dead)
         if not clean:
@@ -299,10 +320,19 @@ class Supervisor:
             os.kill(pid, signal.SIGKILL if again else signal.SIGTERM)
 
     def _clear_abandoned(self) -> None:
+        now = time.monotonic()
+        if now - self._looked_at < ABANDONED_SECONDS or now < self._ledger_retry_at:
+            return
+        self._looked_at = now
         try:
-            clear_abandoned(self._ledger, self.pool.boards_dir, self.log)
+            found = clear_abandoned(self._ledger, self.pool)
         except (LedgerUnavailable, DBAPIError) as error:
-            self.log.warning("boards of earlier runs are read by the rescuer instead", error=type(error).__name__)
+            self.log.warning("abandoned boards are read when the ledger answers", error=type(error).__name__)
+            self._ledger_retry_at = time.monotonic() + LEDGER_RETRY_SECONDS
+            return
+        for process_id, freed in found.items():
+            self._metrics.rescued(freed)
+            self.log.warning("a process of a killed supervisor has ended", process_id=process_id, jobs_freed=len(freed))
 
 
 def _flush_output() -> None:
