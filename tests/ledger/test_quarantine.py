@@ -7,6 +7,7 @@ from tests.ledger.samples import count
 from penstock.ledger.database import Session
 from penstock.ledger.quarantine import Unreadable, count_quarantine, list_quarantine, put_aside
 from penstock.ledger.tables import jobs, quarantine
+from penstock.schemas.message import BODY_BYTES_MAX
 
 BODIES = [b"", b"\x00", bytes(range(256)), b"\x1f\x1e", b"\xff\xfe\xed\xa0\x80", b"not json", b"x" * 1_000_000]
 
@@ -18,6 +19,13 @@ def test_any_bytes_are_kept_as_they_were(session: Session) -> None:
     assert [bytes(body) for body in kept] == BODIES
     assert count_quarantine(session) == len(BODIES)
     assert count(session, jobs) == 0
+
+
+def test_of_a_body_larger_than_any_that_is_run_only_the_beginning_is_kept(session: Session) -> None:
+    """Whoever can send a hundred megabytes can send them again."""
+    put_aside(session, [Unreadable("demo", "is too large", b"x" * (BODY_BYTES_MAX + 1))])
+    [kept] = session.connection.execute(select(quarantine.c.body)).scalars()
+    assert bytes(kept) == b"x" * BODY_BYTES_MAX
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,14 @@ from sqlalchemy import insert, select
 from penstock.ledger.clock import now
 from penstock.ledger.database import Session
 from penstock.ledger.tables import quarantine
+from penstock.schemas.message import BODY_BYTES_MAX
 
 TEXT_LENGTH_MAX = 255
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A delivery that breaks the wire format, byte for byte, and why."""
+    """A delivery that breaks the wire format, and why. Its body is kept byte for byte, as far as one may be long."""
 
     queue: str
     reason: str
@@ -35,7 +36,7 @@ def put_aside(session: Session, messages: Sequence[Unreadable]) -> None:
             "reason": it.reason,
             "message_id": _safe(it.message_id),
             "type": _safe(it.type),
-            "body": it.body,
+            "body": it.body[:BODY_BYTES_MAX],  # anybody can send a hundred megabytes, and again
         }
         for it in messages
     ]
