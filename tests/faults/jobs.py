@@ -3,6 +3,7 @@ and calls of a provider that writes each one down."""
 
 import ctypes
 import os
+import signal
 from http.client import HTTPException
 
 from sqlalchemy import text
@@ -47,6 +48,12 @@ class OncePost(Job, type="faults.once_post", queue="faults", guarantee="at_most_
     """An effect that must never be tried twice."""
 
     n: int
+
+
+class Exiting(Job, type="faults.exiting", queue="faults"):
+    """Ends its process by `os._exit`, or as the kernel does when memory runs out."""
+
+    how: str
 
 
 class Segfault(Job, type="faults.segfault", queue="faults"):
@@ -98,6 +105,14 @@ def post_carefully(job: CarefulPost, ctx: Context) -> None:
 def post_once(job: OncePost, ctx: Context) -> None:
     """Without `ctx.effect`: the guarantee alone has to hold."""
     ask(os.environ[VARIABLE], "/effects", {"key": ctx.idempotency_key, "job": ctx.key or ctx.job_id})
+
+
+@handler(Exiting)
+def end_process(job: Exiting, ctx: Context) -> None:
+    """Nothing of it can be caught."""
+    if job.how == "exit":
+        os._exit(3)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @handler(Segfault)

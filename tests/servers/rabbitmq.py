@@ -42,8 +42,16 @@ class PrivateRabbitMQ:
     """
 
     def __init__(
-        self, *, plugins: Sequence[str] = (), configuration: Sequence[str] = (), user: str = "guest:guest"
+        self,
+        *,
+        plugins: Sequence[str] = (),
+        configuration: Sequence[str] = (),
+        user: str = "guest:guest",
+        node: str = NODE,
+        cluster: Sequence[str] = (),
+        epmd_port: int | None = None,
     ) -> None:
+        """`cluster` names all nodes that this one belongs together with; they share the port mapper of the first."""
         programs, epmd = rabbitmq_folder(), epmd_program()
         if programs is None or epmd is None:
             raise ServerError("RabbitMQ is not installed; install the package `rabbitmq-server`")
@@ -52,7 +60,10 @@ class PrivateRabbitMQ:
         self._plugins = plugins
         self._configuration = configuration
         self._user = user
-        self._port, self._distribution_port, self._epmd_port = free_port(), free_port(), free_port()
+        self.node = node
+        self._cluster = cluster
+        self._has_own_epmd = epmd_port is None
+        self._port, self._distribution_port, self.epmd_port = free_port(), free_port(), epmd_port or free_port()
         self.management_port, self.prometheus_port = free_port(), free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="penstock-rabbitmq-"))
         self._epmd: Leashed | None = None
@@ -64,8 +75,22 @@ class PrivateRabbitMQ:
         """The address of its virtual host `/`, for the user guest unless said otherwise."""
         return f"amqp://{self._user}@127.0.0.1:{self._port}/%2F"
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        return "127.0.0.1", self._port
+
     def start(self) -> None:
         """Start it, with whatever it had on disk, and return once it answers. Does nothing when it runs."""
+        self.begin_start()
+        self.await_start()
+
+    def await_start(self) -> None:
+        """Return once it answers."""
+        until(self._answers, timeout_seconds=START_SECONDS_MAX, what=f"RabbitMQ on port {self._port} to answer")
+
+    def begin_start(self) -> None:
+        """Start it without waiting, as nodes of a cluster do that wait for each other."""
         if self.is_running():
             return
         self._start_epmd()
@@ -75,7 +100,6 @@ class PrivateRabbitMQ:
             log=self._folder / "log",
             environment=self._environment(),
         )
-        until(self._answers, timeout_seconds=START_SECONDS_MAX, what=f"RabbitMQ on port {self._port} to answer")
 
     def stop(self) -> None:
         """Stop it in an orderly way."""
@@ -143,6 +167,10 @@ class PrivateRabbitMQ:
             if f"rabbitmq_{plugin}" in self._plugins:
                 lines += [f"{plugin}.tcp.ip = 127.0.0.1", f"{plugin}.tcp.port = {port}"]
         lines += self._configuration
+        if self._cluster:
+            lines += ["cluster_formation.peer_discovery_backend = classic_config"]
+            lines += [f"cluster_formation.classic_config.nodes.{n} = {it}" for n, it in enumerate(self._cluster, 1)]
+            lines += ["cluster_partition_handling = pause_minority"]
         (self._folder / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
         (self._folder / "enabled_plugins").write_text(f"[{','.join(self._plugins)}].\n")
         (self._folder / "advanced.config").write_text("[].\n")
@@ -155,7 +183,7 @@ class PrivateRabbitMQ:
             "HOME": str(folder / "home"),
             # The script then becomes the server instead of waiting for it, so that signals reach it.
             "RUNNING_UNDER_SYSTEMD": "true",
-            "RABBITMQ_NODENAME": NODE,
+            "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_MNESIA_BASE": str(folder / "data"),
             "RABBITMQ_LOG_BASE": str(folder / "logs"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
@@ -166,16 +194,16 @@ class PrivateRabbitMQ:
             "RABBITMQ_PID_FILE": str(folder / "pid"),
             "RABBITMQ_DIST_PORT": str(self._distribution_port),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG_ARGUMENTS,
-            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_PORT": str(self.epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
         }
 
     def _start_epmd(self) -> None:
-        if self._epmd is not None and self._epmd.is_running():
+        if not self._has_own_epmd or (self._epmd is not None and self._epmd.is_running()):
             return
-        words = ["-port", str(self._epmd_port), "-address", "127.0.0.1"]
+        words = ["-port", str(self.epmd_port), "-address", "127.0.0.1"]
         self._epmd = Leashed([self._epmd_program, *words], folder=self._folder, log=self._folder / "epmd.log")
-        until(lambda: is_listening(self._epmd_port), what="Erlang's port mapper to listen")
+        until(lambda: is_listening(self.epmd_port), what="Erlang's port mapper to listen")
 
     def _answers(self) -> bool:
         if self._process is not None and not self._process.is_running():
