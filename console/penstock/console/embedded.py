@@ -4,7 +4,7 @@ import typer
 
 from penstock.console.schema import bring_up_to_date
 from penstock.ledger.database import Ledger
-from penstock.ledger.migrations import check_schema
+from penstock.ledger.revision import check_schema
 
 
 def say_embedded(ledger: Ledger) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from penstock.console.exits import Code, Failure, bad_input, problem, unreachable
 from penstock.console.settings import ConsoleSettings
 from penstock.ledger.database import LedgerConfigurationError, LedgerUnavailable, is_disconnect, sqlstate
+from penstock.ledger.revision import SchemaOutdated
 from penstock.producers.client import InvalidJob, KeyConflict, PublishError, PublishRefused, Unroutable
 from penstock.producers.client.endpoint import Endpoint, describe
 from penstock.schemas import ContractError, KeyringError, PayloadError, UnreadableMessage
@@ -35,7 +36,7 @@ def explain(error: Exception) -> Failure:  # noqa: C901 - one case after another
         return bad_input(str(error))
     if isinstance(error, ValidationError):
         return bad_input(_settings_text(error))
-    if type(error).__name__ == "SchemaOutdated":  # importing it would bring in Alembic
+    if isinstance(error, SchemaOutdated):
         return problem(str(error))
     if isinstance(error, LedgerUnavailable):
         return unreachable(str(error))

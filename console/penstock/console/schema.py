@@ -1,13 +1,9 @@
 """The ledger's schema: what it is, and what bringing it up to date has done."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-
-from penstock.ledger import migrations
-from penstock.ledger.database import Ledger, Session
+from penstock.ledger.database import Ledger
+from penstock.ledger.revision import known_revisions, revision_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +25,14 @@ def bring_up_to_date(ledger: Ledger) -> Migration:
     """Migrate to this release's schema. One that is newer already is left alone, as in the middle of a deploy."""
     known = known_revisions()
     before = _revision_at(ledger)
-    if before is not None and before not in known:
+    if before is not None and (before not in known or before == known[-1]):
         return Migration(before, before, [])
-    migrations.migrate(ledger.url.render_as_string(hide_password=False))
+    from penstock.ledger.migrations import migrate  # noqa: PLC0415 - a worker must not carry Alembic about
+
+    migrate(ledger.url.render_as_string(hide_password=False))
     after = _revision_at(ledger) or known[-1]
     applied = known[known.index(before) + 1 if before else 0 : known.index(after) + 1]
     return Migration(before, after, applied)
-
-
-def revision_of(session: Session) -> str | None:
-    """The schema that the ledger has."""
-    return MigrationContext.configure(session.connection).get_current_revision()
-
-
-def known_revisions() -> list[str]:
-    """The revisions of this release, the oldest first."""
-    script = ScriptDirectory(str(Path(migrations.__file__).parent))
-    return [revision.revision for revision in script.walk_revisions()][::-1]
 
 
 def _revision_at(ledger: Ledger) -> str | None:

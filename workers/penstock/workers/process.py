@@ -19,8 +19,8 @@ from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 from penstock.ledger import processes
 from penstock.ledger.claims import has_suspects
 from penstock.ledger.database import Ledger, LedgerUnavailable
-from penstock.ledger.migrations import check_schema
 from penstock.ledger.processes import Process
+from penstock.ledger.revision import check_schema
 from penstock.ledger.settlement import Outcome
 from penstock.ledger.state import Reason, State
 from penstock.workers import board

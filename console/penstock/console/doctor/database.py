@@ -12,8 +12,8 @@ from penstock.console.rebuilding import waiting_bindings
 from penstock.ledger.database import Ledger, LedgerConfigurationError, LedgerUnavailable, Session
 from penstock.ledger.durations import span
 from penstock.ledger.jobs import oldest_due_seconds
-from penstock.ledger.migrations import SchemaOutdated, check_schema
 from penstock.ledger.processes import list_processes
+from penstock.ledger.revision import SchemaOutdated, check_schema
 
 SKEW_SECONDS_WARN = 1.0
 SKEW_SECONDS_MAX = 30.0
