@@ -8,13 +8,14 @@ from typer.main import get_command
 from penstock.console.main import app
 from penstock.console.settings import ConsoleSettings
 from penstock.notifications.settings import NotificationSettings
+from penstock.pipelines.settings import PipelineSettings
 from penstock.schemas.version import __version__
 from penstock.workers.settings import WorkerSettings
 
 VERSION = __version__
 VARIABLES = {
     f"PENSTOCK_{field}".upper()
-    for settings in (WorkerSettings, ConsoleSettings, NotificationSettings)
+    for settings in (WorkerSettings, ConsoleSettings, NotificationSettings, PipelineSettings)
     for field in settings.model_fields
 }
 

@@ -103,6 +103,18 @@ def test_what_is_mounted_exists(name: str) -> None:
         assert source in COMPOSE["volumes"] or (REPOSITORY / source).exists(), volume
 
 
+def test_the_pipelines_find_the_files_that_are_mounted_for_them() -> None:
+    """Where the jobs look for them."""
+    pipelines = OURS["pipelines"]
+    assert pipelines["volumes"] == [f"./examples/data:{pipelines['environment']['PENSTOCK_PIPELINE_DIR']}:ro"]
+
+
+def test_every_setting_is_in_the_reference() -> None:
+    """Those of the domains, too."""
+    reference = (REPOSITORY / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert {it for it in VARIABLES if f"`{it}`" not in reference} == set()
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_who_is_waited_for_can_become_what_is_waited_for(name: str) -> None:
     """Healthy needs a health check, completed an end."""

@@ -70,6 +70,7 @@ def test_every_variable_is_read_by_some_settings() -> None:
     """One that is spelled wrong would be ignored without a word."""
     [configuration] = [it for it in ALL if it["kind"] == "ConfigMap"]
     assert set(configuration["data"]) <= VARIABLES
+    assert {it["name"] for pod in PODS.values() for it in container(pod).get("env", [])} <= VARIABLES
     sources = [{"configMapRef": {"name": "penstock"}}, {"secretRef": {"name": "penstock"}}]
     assert [container(pod)["envFrom"] for pod in PODS.values()] == [sources] * len(PODS)
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.deploy.broker import deployed_rabbitmq
 from tests.deploy.files import DEPLOY, OPERATIONS, metrics_in, rules
 from tests.deploy.mishaps import cause_all
 from tests.deploy.stack import Stack, running_stack
@@ -26,13 +25,6 @@ DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "penstock.json").rea
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 # What Grafana puts in; the window is longer than a few of the stack's scrapes.
 FILLED_IN = {"$__rate_interval": "20s", "$__range": "10m", "$queue": ".*"}
-
-
-@pytest.fixture(scope="module")
-def rabbitmq() -> Iterator[PrivateRabbitMQ]:
-    """One with the settings, users and policies that are deployed."""
-    with deployed_rabbitmq() as rabbitmq:
-        yield rabbitmq
 
 
 @pytest.fixture(scope="module")
