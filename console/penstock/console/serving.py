@@ -50,6 +50,8 @@ def run_gateway(options: ServeOptions) -> None:
     """Serve until it is told to stop."""
     settings = GatewaySettings()
     checked_broker_url(settings.broker_url)
+    if settings.accept_into_broker and not settings.has_broker:
+        raise bad_input("PENSTOCK_ACCEPT_INTO_BROKER needs a broker: set PENSTOCK_BROKER_URL to amqp://…")
     check_log_level(settings.log_level)
     catalogue = catalogue_of(loaded(options.modules, database_url=settings.database_url))
     _check_provider(settings)

@@ -15,7 +15,9 @@ import httpx
 import psycopg
 import pytest
 from sqlalchemy.exc import OperationalError
+from tests.producers.gateway.jobs import AddRow
 from tests.producers.gateway.running import RunningGateway
+from tests.producers.queues import Queues
 from tests.servers.ports import free_port, is_listening
 from tests.servers.postgres import PrivatePostgres
 from tests.waiting import until
@@ -196,6 +198,47 @@ def test_who_waits_for_a_job_is_answered_when_the_gateway_stops(sqlite_url: str)
         assert time.monotonic() - started < 5
         assert waiting.result().json()["state"] == "available"
         assert following.result().text.count("event: state") == 1
+
+
+@pytest.mark.faults
+def test_without_postgres_rabbitmq_takes_the_jobs_if_that_is_switched_on(
+    private_postgres: PrivatePostgres, broker_url: str
+) -> None:
+    """The receipt says so; when Postgres is back, receipts are the ledger's again and the job is the same one."""
+    url = private_postgres.create_database()
+    migrate(url)
+    with (
+        Queues(broker_url) as queues,
+        RunningGateway(url, broker_url=broker_url, accept_into_broker=True) as gateway,
+    ):
+        queues.bind(AddRow)
+        assert gateway.submit(key="before").json()["durable"] == "ledger"
+        private_postgres.stop_immediately()
+        receipts = [gateway.submit({"n": n}, key=f"k{n}").json() for n in range(3)]
+        assert [it["durable"] for it in receipts] == ["broker"] * 3
+        arrived = queues.take()
+        assert [it.id for it in arrived] == [it["id"] for it in receipts]
+        assert arrived[1].body == b'{"n":1}'
+        assert gateway.client.get("/readyz").text == "the ledger does not answer; RabbitMQ takes the jobs\n"
+        mail = {"type": "mails.once", "payload": {"to": "a"}}
+        unroutable = gateway.client.post("/v1/jobs", json=mail)
+        assert (unroutable.status_code, "start a worker" in unroutable.json()["detail"]) == (503, True)
+        private_postgres.start()
+        until(lambda: gateway.submit(key="again").json()["durable"] == "ledger", what="the ledger's receipts")
+
+
+@pytest.mark.faults
+def test_without_both_there_is_no_receipt(private_postgres: PrivatePostgres) -> None:
+    """Nothing is durable then."""
+    url = private_postgres.create_database()
+    migrate(url)
+    with RunningGateway(url, broker_url="amqp://127.0.0.1:1/", accept_into_broker=True) as gateway:
+        assert gateway.submit().status_code == 202
+        private_postgres.stop_immediately()
+        answer = gateway.submit(key="k")
+        assert (answer.status_code, "neither the ledger nor RabbitMQ" in answer.json()["detail"]) == (503, True)
+        assert gateway.client.get("/readyz").status_code == 503
+    private_postgres.start()
 
 
 @pytest.mark.faults

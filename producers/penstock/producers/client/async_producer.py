@@ -46,13 +46,13 @@ class AsyncProducer:
         """As `Producer.publish`."""
         publish = Publish(job, key, due_at, delay, job_id, tenant, correlation_id, traceparent)
         batch = self._producer.begin(publish, timeout_seconds=timeout_seconds)
-        return receipt_of(await _settled(batch))
+        return receipt_of(await settled(batch))
 
     async def publish_many(self, jobs: Iterable[Publishable], *, timeout_seconds: float | None = None) -> list[Receipt]:
         """As `Producer.publish_many`."""
         stream = self._producer.stream(jobs, timeout_seconds=timeout_seconds)
         for batch in stream:
-            await _settled(batch)
+            await settled(batch)
         return stream.result()
 
     async def close(self, timeout_seconds: float = 10.0) -> None:
@@ -73,7 +73,7 @@ class AsyncProducer:
         await self.close()
 
 
-async def _settled(batch: Batch) -> Batch:
+async def settled(batch: Batch) -> Batch:
     """`Batch.wait` for the event loop."""
     done, _ = await asyncio.wait([asyncio.wrap_future(batch.done)], timeout=batch.patience_seconds)
     return batch if done else batch.give_up()

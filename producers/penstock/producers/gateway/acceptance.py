@@ -76,6 +76,7 @@ class Acceptance:
         self._waiting_jobs = 0
         self._changed = threading.Condition()
         self._closing = False
+        self.is_troubled = False  # as far as the last try tells
         self._session: Session | None = None
         self._thread = threading.Thread(target=self._run, name="accept", daemon=True)
 
@@ -142,8 +143,10 @@ class Acceptance:
         try:
             accepted = self._admit(batch)
         except Exception as error:
+            self.is_troubled = True
             self._trouble(batch, error)
             return
+        self.is_troubled = False
         self._observe(sum(len(request.offers) for request in batch), time.monotonic() - started)
         self._loop.call_soon_threadsafe(_answer, batch, accepted)
 

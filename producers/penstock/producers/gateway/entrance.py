@@ -1,5 +1,6 @@
 """From offers to receipts: into the ledger, or with a reason why not."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,43 +10,51 @@ from sqlalchemy.exc import DBAPIError
 from penstock.ledger.admission import Admitted, Offer
 from penstock.ledger.database import LedgerUnavailable, Session, is_bad_data
 from penstock.ledger.jobs import key_holder
-from penstock.producers.client import Durability
 from penstock.producers.gateway.acceptance import Acceptance, Accepted, TooMany
 from penstock.producers.gateway.differences import differing_fields
 from penstock.producers.gateway.problems import Problem, invalid, unavailable
 from penstock.producers.gateway.questions import Questions, TooBusy
+from penstock.producers.gateway.receipt import Receipt
+from penstock.producers.gateway.spare import UNSAID, SpareDoor
 
-SAFE = "nobody can tell whether it was accepted; send it again: under the same key it is the same job"
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """A job was accepted, and survives what `durable` says. A duplicate has the id of the first one."""
-
-    id: str
-    durable: Durability
-    duplicate: bool
+# While the ledger does not answer, one request at a time finds out whether it does again.
+PROBE_SECONDS = 1.0
 
 
 class Entrance:
-    """Takes offers in."""
+    """Takes offers in: into the ledger, or where there is a spare door, through that while the ledger is gone."""
 
-    def __init__(self, acceptance: Acceptance, questions: Questions, *, log: Any) -> None:
+    def __init__(
+        self, acceptance: Acceptance, questions: Questions, *, spare: SpareDoor | None = None, log: Any
+    ) -> None:
+        self.spare = spare
         self._acceptance = acceptance
+        self._probed_at = float("-inf")
         self._questions = questions
         self._log = log
 
     async def enter(self, offers: Sequence[Offer]) -> list[Receipt | Problem]:
         """What became of each, in their order. Raises `Problem` if nothing can be said of any."""
+        if self.spare is not None and self._acceptance.is_troubled and not self._probes():
+            return await self.spare.enter(offers)
         try:
             accepted = await self._acceptance.accept(offers)
         except TooMany:
             raise unavailable("too many jobs wait to be accepted; send it again a little later") from None
         except (LedgerUnavailable, DBAPIError):
-            raise unavailable(f"the ledger cannot be reached; {SAFE}") from None
+            if self.spare is not None:
+                return await self.spare.enter(offers)
+            raise unavailable(f"the ledger cannot be reached; {UNSAID}") from None
         conflicts = [it for it in offers if accepted.outcomes.get(it.message.id) is Admitted.CONFLICT]
         differing = await self._differing(conflicts) if conflicts else {}
         return [self._answer(offer, accepted, differing) for offer in offers]
+
+    def _probes(self) -> bool:
+        """Whether this request is the one that tries the ledger."""
+        is_due = time.monotonic() - self._probed_at >= PROBE_SECONDS
+        if is_due:
+            self._probed_at = time.monotonic()
+        return is_due
 
     def _answer(self, offer: Offer, accepted: Accepted, differing: dict[str, "_Conflict"]) -> Receipt | Problem:
         job_id = offer.message.id

@@ -14,6 +14,7 @@ from penstock.producers.gateway.questions import Questions
 from penstock.producers.gateway.rates import Rates
 from penstock.producers.gateway.reading import Buffers
 from penstock.producers.gateway.settings import GatewaySettings
+from penstock.producers.gateway.spare import SpareDoor
 from penstock.producers.gateway.tokens import Tokens
 from penstock.producers.gateway.watch import Watch
 
@@ -39,7 +40,8 @@ class Gateway:
         self.questions = Questions(ledger)
         self.guard = _guard(settings, self.questions, log=log) if asks_credentials else _open_guard(settings, log=log)
         self.acceptance = Acceptance(ledger, batch_jobs_max=batch_jobs_max, observe=self.metrics.committed, log=log)
-        self.entrance = Entrance(self.acceptance, self.questions, log=log)
+        spare = SpareDoor(settings.broker_url, log=log) if settings.accept_into_broker and settings.has_broker else None
+        self.entrance = Entrance(self.acceptance, self.questions, spare=spare, log=log)
         self.watch = Watch(self.questions, log=log)
 
     async def start(self) -> None:
@@ -54,6 +56,8 @@ class Gateway:
         self.stop_waiting()
         await asyncio.to_thread(self.acceptance.close)
         self.questions.close()
+        if self.entrance.spare is not None:
+            await asyncio.to_thread(self.entrance.spare.close)
 
 
 def _guard(settings: GatewaySettings, questions: Questions, *, log: Any) -> Guard:

@@ -12,10 +12,14 @@ from penstock.producers.gateway.gateway import Gateway
 ASK_SECONDS = 2.0
 # Any number of probes is one question to the ledger in this time.
 KEEP_SECONDS = 1.0
+SILENT = "the ledger does not answer"
 
 
 class Health:
-    """Alive: this process answers, and its accepting thread lives. Ready: the ledger answered just now."""
+    """Alive: this process answers, and its accepting thread lives.
+
+    Ready: the ledger answered just now, or there is a spare door that works.
+    """
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -31,6 +35,9 @@ class Health:
         reason = await self._not_ready()
         if reason is None:
             return PlainTextResponse("the gateway accepts jobs\n")
+        spare = self._gateway.entrance.spare
+        if reason == SILENT and spare is not None and spare.works:
+            return PlainTextResponse(f"{reason}; RabbitMQ takes the jobs\n")
         return PlainTextResponse(f"{reason}\n", status_code=503)
 
     async def metrics(self, request: Request) -> Response:
@@ -53,5 +60,5 @@ class Health:
         try:
             await self._gateway.questions.ask(ask, patience_seconds=ASK_SECONDS)
         except Exception:
-            return "the ledger does not answer"
+            return SILENT
         return None

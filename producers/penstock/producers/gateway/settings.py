@@ -6,13 +6,15 @@ from penstock.ledger.settings import LedgerSettings
 
 
 class GatewaySettings(LedgerSettings):
-    """`PENSTOCK_DATABASE_URL` is the ledger; `PENSTOCK_BROKER_URL` tells why a job waits.
+    """`PENSTOCK_DATABASE_URL` is the ledger; `PENSTOCK_BROKER_URL` tells why a job waits, and with
+    `PENSTOCK_ACCEPT_INTO_BROKER` takes jobs while the ledger does not answer.
 
     `PENSTOCK_JWKS_URL`, `…_JWT_ISSUER` and `…_JWT_AUDIENCE` belong together. `PENSTOCK_GATEWAYS` is how many gateways
     share a rate limit when Redis cannot count for them; unknown is one, or two where there is a Redis.
     """
 
     broker_url: str = "local"
+    accept_into_broker: bool = False
     redis_url: str | None = None
     log_level: str = "INFO"
     jwks_url: str | None = None

@@ -12,10 +12,10 @@ from penstock.ledger.admission import Offer
 from penstock.producers.gateway.answers import answer
 from penstock.producers.gateway.caller import Caller
 from penstock.producers.gateway.catalogue import Sender, offer_of
-from penstock.producers.gateway.entrance import Receipt
 from penstock.producers.gateway.gateway import Gateway
 from penstock.producers.gateway.problems import Problem, invalid
 from penstock.producers.gateway.reading import read_body
+from penstock.producers.gateway.receipt import Receipt
 from penstock.producers.gateway.showing import Showing, seconds_of
 from penstock.producers.gateway.submission import Order, check_json, read_order, split_batch
 from penstock.schemas.message import BODY_BYTES_MAX, KEY_LENGTH_MAX
@@ -49,10 +49,10 @@ class Submitting:
         if isinstance(receipt, Problem):
             raise receipt
         self._count([receipt])
-        if seconds:
+        if seconds and receipt.durable == "ledger":
             await self._gateway.watch.until_ended(receipt.id, seconds=seconds)
         document = _document(receipt, offer, key)
-        if receipt.duplicate or seconds:
+        if receipt.durable == "ledger" and (receipt.duplicate or seconds):
             document["job"] = await self._showing.after_receipt(receipt.id, caller)
         headers = {"Location": f"/v1/jobs/{receipt.id}"}
         return answer(document, status=202, headers=headers)
