@@ -2,6 +2,7 @@
 
 import re
 import socket
+from pathlib import Path
 from types import ModuleType
 
 import httpx
@@ -92,6 +93,14 @@ def test_what_would_stop_it_later_is_refused_at_once(penstock: Command, words: t
         answer = penstock("serve", "--jobs", HANDLERS, option, value)
     assert answer.code == 2
     assert answer.error.startswith(option)
+
+
+def test_the_openapi_document_needs_no_server(penstock: Command, folder: Path) -> None:
+    """Neither a ledger nor a port."""
+    document = penstock("serve", "--jobs", HANDLERS, "--openapi").document
+    assert document["openapi"].startswith("3.1")
+    assert "Submission.demo.fail.v1" in document["components"]["schemas"]
+    assert list(folder.iterdir()) == []
 
 
 def test_old_versions_and_old_names_are_taken_as_workers_take_them() -> None:

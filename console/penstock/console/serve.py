@@ -18,6 +18,9 @@ def serve(
     host: Annotated[str, typer.Option("--host", metavar="HOST", help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", metavar="N", min=0, max=65535, help="0: any free one.")] = PORT,
     no_auth: Annotated[bool, typer.Option("--no-auth", help="Ask for no credentials; on loopback only.")] = False,
+    openapi: Annotated[
+        bool, typer.Option("--openapi", help="Print the OpenAPI document and exit; needs no server.")
+    ] = False,
     grace: Annotated[
         float,
         typer.Option("--grace", metavar="SECONDS", min=1, help="How long open requests may go on after SIGTERM."),
@@ -27,6 +30,9 @@ def serve(
 
     It knows the types that the modules handle, and holds each payload against its contract at the door.
     """
-    from penstock.console.serving import ServeOptions, run_gateway
+    from penstock.console.serving import ServeOptions, print_openapi, run_gateway
 
+    if openapi:
+        print_openapi(tuple(modules))
+        return
     run_gateway(ServeOptions(modules=tuple(modules), host=host, port=port, with_auth=not no_auth, grace_seconds=grace))

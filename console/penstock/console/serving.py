@@ -13,6 +13,7 @@ from penstock.console.broker import checked_broker_url
 from penstock.console.embedded import prepared, say_embedded
 from penstock.console.exits import bad_input
 from penstock.console.modules import loaded
+from penstock.console.printing import print_json
 from penstock.console.surroundings import check_log_level
 from penstock.ledger.api_keys import usable_keys
 from penstock.ledger.database import Ledger
@@ -22,6 +23,7 @@ from penstock.workers.entry import Entry
 try:
     from penstock.producers.gateway.catalogue import Catalogue, KnownType
     from penstock.producers.gateway.gateway import Gateway
+    from penstock.producers.gateway.openapi import document_of
     from penstock.producers.gateway.server import serve
     from penstock.producers.gateway.settings import GatewaySettings
 except ModuleNotFoundError as error:
@@ -68,6 +70,11 @@ def run_gateway(options: ServeOptions) -> None:
         gateway = Gateway(settings, catalogue, asks_credentials=options.with_auth, log=log)
         serve(gateway, listener, grace_seconds=options.grace_seconds, log=log)
     log.info("gateway stopped")
+
+
+def print_openapi(modules: tuple[str, ...]) -> None:
+    """The OpenAPI document of a gateway with these modules."""
+    print_json(document_of(catalogue_of(loaded(modules, database_url=GatewaySettings().database_url))))
 
 
 def catalogue_of(registry: Registry) -> Catalogue:

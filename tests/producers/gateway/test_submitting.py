@@ -118,6 +118,7 @@ def test_a_job_may_be_due_later(gateway: RunningGateway, session: Session) -> No
     ids = [
         gateway.submit(due_at=due_at.isoformat()).json()["id"],
         gateway.submit(delay_seconds=7200).json()["id"],
+        gateway.submit(due_at=due_at.isoformat(), delay_seconds=60).json()["id"],
     ]
     for job_id in ids:
         job = show_job(session, job_id)
@@ -153,7 +154,6 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"due_at": "2026-11-23T07:00:00"}, "due_at"),
     ({"due_at": "soon"}, "due_at"),
     ({"due_at": "0001-01-01T00:00:00+14:00"}, "due_at"),
-    ({"due_at": "2026-11-23T07:00:00Z", "delay_seconds": 1}, "due_at"),
     ({"delay_seconds": -1}, "delay_seconds"),
     ({"delay_seconds": 1e300}, "delay_seconds"),
     ({"tenant": "\u001b[2J"}, "tenant"),

@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp
 
 from penstock.producers.gateway.frame import Frame
@@ -53,7 +54,7 @@ def routes(gateway: Gateway) -> FastAPI:
     health = Health(gateway)
     for path, endpoint in (("/healthz", health.alive), ("/readyz", health.ready), ("/metrics", health.metrics)):
         app.add_api_route(path, endpoint, include_in_schema=False, response_model=None)
-    app.openapi = lambda: openapi(app)  # type: ignore[method-assign]
+    app.openapi = lambda: openapi(app, gateway.catalogue, asks_credentials=gateway.guard.asks_credentials)  # type: ignore[method-assign]
     return app
 
 
@@ -74,11 +75,20 @@ def _invalid(request: Request, error: Exception) -> Response:
 
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_methods_at(request))
     remedies: Mapping[int, str] = {
         404: "there is nothing at this path; GET /v1/openapi.json has those that there are",
-        405: f"this path knows {(error.headers or {}).get('Allow', 'other methods')}",
+        405: f"this path knows {headers.get('Allow')}",
     }
     title = HTTPStatus(error.status_code).phrase
     detail = remedies.get(error.status_code, title)
-    problem = Problem(error.status_code, title.lower().replace(" ", "-"), title, detail, headers=error.headers)
+    problem = Problem(error.status_code, title.lower().replace(" ", "-"), title, detail, headers=headers)
     return _with_id(problem, request)
+
+
+def _methods_at(request: Request) -> list[str]:
+    """All methods that routes have at this path; each route knows only its own."""
+    routes = [it for it in request.app.routes if it.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for it in routes for method in it.methods or ()})

@@ -108,7 +108,8 @@ class BatchDocument(Document):
 class BatchSubmission(Document):
     """Up to a thousand jobs, accepted or refused one by one."""
 
-    jobs: Annotated[list[Submission], Field(min_length=1, max_length=BATCH_JOBS_MAX)]
+    # Whatever is no submission is refused for itself, beside those that are.
+    jobs: Annotated[list[Submission | Any], Field(min_length=1, max_length=BATCH_JOBS_MAX)]
 
 
 class JobList(Document):

@@ -20,14 +20,15 @@ class Guard:
         self._tokens = tokens
         self._rates = rates
         self._anybody = anybody()
+        self.asks_credentials = keys is not None or tokens is not None
 
     async def caller_of(self, request: Request) -> Caller:
         """Counts the request, too; raises `Problem`."""
-        if self._keys is None and self._tokens is None:
+        if self.asks_credentials:
+            caller = await self._identify(request)
+        else:
             _check_host(request)
             caller = self._anybody
-        else:
-            caller = await self._identify(request)
         request.state.caller = caller.name
         request.state.headers = await self._rates.take(caller)
         return caller

@@ -27,7 +27,7 @@ JobId = Annotated[str, Path(description="The job's id, or that of a duplicate.",
 class Wait:
     """How long to wait for the end of a job."""
 
-    pattern = r"^[0-9]{1,2}(\.[0-9]{1,3})?s?$"
+    pattern = r"^([12]?[0-9](\.[0-9]{1,3})?|30)s?$"
     text = f"Answer when the job has ended, or after so many seconds, at most {WAIT_SECONDS_MAX:g}: 10s"
 
 
@@ -35,11 +35,9 @@ def seconds_of(wait: str | None) -> float:
     """Raises `Problem`."""
     if wait is None:
         return 0.0
-    match = re.fullmatch(Wait.pattern, wait)
-    seconds = float(wait.removesuffix("s")) if match else -1.0
-    if not 0 <= seconds <= WAIT_SECONDS_MAX:
+    if not re.fullmatch(Wait.pattern, wait):
         raise invalid([("wait", f"must be seconds, at most {WAIT_SECONDS_MAX:g}, like 10s")])
-    return seconds
+    return float(wait.removesuffix("s"))
 
 
 class Showing:

@@ -66,14 +66,13 @@ class Order:
     payload: bytes
 
     def due_at(self, now: datetime) -> datetime | None:
-        """When it may run; raises `Problem` for a time that no calendar has."""
+        """When it may run, the later of both; raises `Problem` for a time that no calendar has."""
         given = self.submission
-        if given.due_at is not None and given.delay_seconds is not None:
-            raise invalid([("due_at", "give due_at or delay_seconds, not both")])
         try:
+            times = [] if given.due_at is None else [given.due_at.astimezone(UTC)]
             if given.delay_seconds is not None:
-                return now + timedelta(seconds=given.delay_seconds)
-            return None if given.due_at is None else given.due_at.astimezone(UTC)
+                times.append(now + timedelta(seconds=given.delay_seconds))
+            return max(times, default=None)
         except OverflowError:
             raise invalid([("due_at", "must lie between the years 1 and 9999, in UTC too")]) from None
 

@@ -123,7 +123,8 @@ def header_key(request: Request) -> str | None:
 
 def _one_key(header: str | None, field: str | None) -> str | None:
     if header is not None and field not in (None, header):
-        raise invalid([("key", "is not the same as Idempotency-Key; send one of them")])
+        said = "is not the same as Idempotency-Key; send one of them"
+        raise Problem(409, "two-keys", "Two keys", f"key: {said}", errors=[("key", said)])
     return header if header is not None else field
 
 
