@@ -2,7 +2,7 @@
 
 import ipaddress
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,11 +14,14 @@ from penstock.console.embedded import prepared, say_embedded
 from penstock.console.exits import bad_input
 from penstock.console.modules import loaded
 from penstock.console.printing import print_json
+from penstock.console.settings import ConsoleSettings, keyring_of
 from penstock.console.surroundings import check_log_level
 from penstock.ledger.api_keys import usable_keys
 from penstock.ledger.database import Ledger
+from penstock.schemas import Keyring
+from penstock.schemas.sensitive import Seals
 from penstock.workers import Registry, logs
-from penstock.workers.entry import Entry
+from penstock.workers.entry import Entry, Read
 
 try:
     from penstock.producers.gateway.catalogue import Catalogue, KnownType
@@ -55,7 +58,10 @@ def run_gateway(options: ServeOptions) -> None:
     if settings.accept_into_broker and not settings.has_broker:
         raise bad_input("PENSTOCK_ACCEPT_INTO_BROKER needs a broker: set PENSTOCK_BROKER_URL to amqp://…")
     check_log_level(settings.log_level)
-    catalogue = catalogue_of(loaded(options.modules, database_url=settings.database_url))
+    registry = loaded(options.modules, database_url=settings.database_url)
+    keyring = keyring_of(ConsoleSettings().keyring)
+    registry.require_keyring(keyring)
+    catalogue = catalogue_of(registry, keyring=keyring)
     _check_provider(settings)
     is_public = not is_loopback(options.host)
     if is_public and not options.with_auth:
@@ -77,9 +83,9 @@ def print_openapi(modules: tuple[str, ...]) -> None:
     print_json(document_of(catalogue_of(loaded(modules, database_url=GatewaySettings().database_url))))
 
 
-def catalogue_of(registry: Registry) -> Catalogue:
+def catalogue_of(registry: Registry, *, keyring: Keyring | None = None) -> Catalogue:
     """What the handlers take."""
-    return Catalogue(_known_types(registry))
+    return Catalogue(_known_types(registry), keyring=keyring)
 
 
 def is_loopback(host: str) -> bool:
@@ -112,9 +118,14 @@ def _require_keys(ledger: Ledger, host: str) -> None:
 
 def _known_types(registry: Registry) -> Iterator[KnownType]:
     for entry in registry:
-        yield KnownType(contract=entry.contract, schema=_schema(entry), read=entry.read)
+        yield KnownType(contract=entry.contract, schema=_schema(entry), read=_clear(entry.read))
         for version, older in entry.older():  # its schema went with its release
-            yield KnownType(contract=replace(entry.contract, version=version), schema={}, read=older.read)
+            yield KnownType(contract=replace(entry.contract, version=version), schema={}, read=_clear(older.read))
+
+
+def _clear(read: Read) -> Callable[[bytes], object]:
+    """Clients send sensitive fields in the clear; they are sealed before anything else is done with them."""
+    return lambda body: read(body, Seals(None, takes_clear=True))
 
 
 def _schema(entry: Entry) -> Mapping[str, Any]:

@@ -24,11 +24,13 @@ CATALOGUE = Catalogue(
 class RunningGateway:
     """`with RunningGateway(url) as gateway: gateway.client.post(…)`."""
 
-    def __init__(self, url: str, *, asks_credentials: bool = False, **settings: Any) -> None:
+    def __init__(
+        self, url: str, *, asks_credentials: bool = False, catalogue: Catalogue = CATALOGUE, **settings: Any
+    ) -> None:
         self.log = CapturingLogger()
         log = structlog.wrap_logger(self.log, processors=[structlog.processors.KeyValueRenderer()])
         known = GatewaySettings(database_url=url, **settings)
-        self.gateway = Gateway(known, CATALOGUE, asks_credentials=asks_credentials, log=log)
+        self.gateway = Gateway(known, catalogue, asks_credentials=asks_credentials, log=log)
         self.server = GatewayServer(self.gateway, grace_seconds=5)
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port = self._listener.getsockname()[1]

@@ -275,7 +275,11 @@ def provider() -> Iterator[Provider]:
 @pytest.fixture
 def with_tokens(sqlite_url: str, provider: Provider) -> Iterator[RunningGateway]:
     """A gateway that takes its tokens."""
-    settings = {"jwks_url": provider.url, "jwt_issuer": "https://id.example", "jwt_audience": "penstock"}
+    settings: dict[str, Any] = {
+        "jwks_url": provider.url,
+        "jwt_issuer": "https://id.example",
+        "jwt_audience": "penstock",
+    }
     with RunningGateway(sqlite_url, asks_credentials=True, **settings) as gateway:
         yield gateway
 

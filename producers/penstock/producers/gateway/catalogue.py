@@ -9,7 +9,7 @@ from penstock.ledger.admission import Offer, offer
 from penstock.ledger.state import State
 from penstock.producers.gateway.problems import Problem, invalid
 from penstock.producers.gateway.submission import Order
-from penstock.schemas import Contract, Message, PayloadError
+from penstock.schemas import Contract, Job, Keyring, Message, PayloadError, UnreadableMessage
 from penstock.schemas.identifiers import new_job_id
 
 APP_ID = "penstock-gateway"
@@ -34,9 +34,10 @@ class Sender:
 
 
 class Catalogue:
-    """All known types, by name and version."""
+    """All known types, by name and version. `keyring` seals their sensitive fields."""
 
-    def __init__(self, types: Iterable[KnownType]) -> None:
+    def __init__(self, types: Iterable[KnownType], *, keyring: Keyring | None = None) -> None:
+        self.keyring = keyring
         self._types: dict[str, dict[int, KnownType]] = {}
         self._names: dict[str, str] = {}
         for it in types:
@@ -64,29 +65,38 @@ class Catalogue:
         return versions[version]
 
 
-def offer_of(order: Order, known: KnownType, sender: Sender, *, key: str | None) -> Offer:
+def offer_of(order: Order, known: KnownType, sender: Sender, *, key: str | None, keyring: Keyring | None) -> Offer:
     """The job as the ledger is offered it, under a new id; raises `Problem` where the payload does not fit."""
-    check_payload(order.payload, known)
+    payload = read_payload(order.payload, known)
     due_at = order.due_at(datetime.now(UTC))
-    message = Message(
-        id=new_job_id(),
-        type=known.contract.type,
-        version=known.contract.version,
-        body=order.payload,
-        key=key,
-        due_at=due_at,
-        tenant=sender.tenant,
-        correlation_id=order.submission.correlation_id,
-        traceparent=sender.traceparent,
-        app_id=sender.app_id,
-    )
+    about: dict[str, Any] = {
+        "key": key,
+        "due_at": due_at,
+        "tenant": sender.tenant,
+        "correlation_id": order.submission.correlation_id,
+        "traceparent": sender.traceparent,
+        "app_id": sender.app_id,
+    }
+    if isinstance(payload, Job) and payload.__sensitive__:
+        message = _sealed(payload, about, keyring)
+    else:
+        contract = known.contract
+        message = Message(id=new_job_id(), type=contract.type, version=contract.version, body=order.payload, **about)
     return offer(message, known.contract, state=State.AVAILABLE if due_at is None else State.SCHEDULED)
 
 
-def check_payload(payload: bytes, known: KnownType) -> None:
+def _sealed(job: Job, about: dict[str, Any], keyring: Keyring | None) -> Message:
+    """Nothing but its handler may see the sensitive fields of a job."""
+    try:
+        return Message.of(job, keyring=keyring, **about)
+    except UnreadableMessage as error:
+        raise invalid([("payload", str(error).removeprefix("body "))]) from None
+
+
+def read_payload(payload: bytes, known: KnownType) -> object:
     """Raises `Problem` that names the fields of a payload which does not fit its contract."""
     try:
-        known.read(payload)
+        return known.read(payload)
     except PayloadError as error:
         raise _misfit(error, known) from None
 

@@ -5,7 +5,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from penstock.schemas.keyring import SEALED_PATTERN
+
 NAMES_MAX = 20
+_SEALED = re.compile(SEALED_PATTERN)
 # Other names are data: somebody may use card numbers as keys.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
@@ -31,5 +34,10 @@ def _differing(first: Any, second: Any, path: str) -> Iterator[str]:
     elif isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
         for index, (left, right) in enumerate(zip(first, second, strict=True)):
             yield from _differing(left, right, f"{path}.{index}")
-    elif type(first) is not type(second) or first != second:
+    elif (type(first) is not type(second) or first != second) and not (_is_sealed(first) and _is_sealed(second)):
         yield path
+
+
+def _is_sealed(value: Any) -> bool:
+    """Two sealed values differ also where the same was sealed twice: nobody here can tell."""
+    return isinstance(value, str) and _SEALED.fullmatch(value) is not None

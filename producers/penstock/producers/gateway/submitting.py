@@ -90,7 +90,7 @@ class Submitting:
         stored = caller.stored_key(key)
         if stored is not None and len(stored) > KEY_LENGTH_MAX:
             raise invalid([("key", f"is too long beside the name of the tenant; {KEY_LENGTH_MAX} characters for both")])
-        return offer_of(order, known, sender, key=stored)
+        return offer_of(order, known, sender, key=stored, keyring=self._gateway.catalogue.keyring)
 
     def _attempt(self, order: Order | Problem, caller: Caller, request: Request) -> Offer | Problem:
         if isinstance(order, Problem):
