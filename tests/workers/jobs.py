@@ -202,7 +202,7 @@ def have_effect(job: Effect, ctx: Context) -> None:
 
 
 class ParkedEffect(Job, type="test.parked_effect", queue="test", max_attempts=4, retry=AT_ONCE):
-    """An effect that nobody may repeat; cut off each time, or only `once`."""
+    """An effect that nobody may repeat; cut off `always`, `once` or `never`."""
 
     name: str
     cut_off: str = "always"
@@ -213,7 +213,7 @@ def have_parked_effect(job: ParkedEffect, ctx: Context) -> None:
     note("started", job=ctx.job_id, attempt=ctx.attempt)
     with ctx.effect("send") as effect:
         note("effect", job=ctx.job_id, repeated=effect.repeated)
-        if not effect.repeated or job.cut_off == "always":
+        if job.cut_off == "always" or (job.cut_off == "once" and not effect.repeated):
             raise ValueError("cut off")
 
 
