@@ -6,9 +6,13 @@ PYTHON := $(shell for name in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --constraint constraints.txt
 
+# Of `make chaos`: the seed is drawn, and printed, unless it is given.
+SEED = $(shell od -An -N3 -tu4 /dev/urandom)
+MINUTES = 5
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check fix bench-quick clean
+.PHONY: help demo test check fix bench-quick chaos clean
 MAKEFLAGS += --no-print-directory
 
 help: ## list the commands
@@ -38,6 +42,9 @@ fix: .venv/installed-dev ## repair what ruff can repair
 
 bench-quick: .venv/installed ## measure Penstock against plain Dramatiq, in under 90 s
 	@$(BIN)/python -m benchmarks.quick
+
+chaos: .venv/installed-dev ## faults drawn from a seed, under load: SEED=… MINUTES=…
+	@$(BIN)/python -m tests.faults.chaos $(SEED) $(MINUTES)
 
 clean: ## delete .venv and the caches
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -10,6 +10,8 @@ from tests.waiting import until
 from tests.workers.pool import RunningPool
 from tests.workers.site import Site
 
+from penstock.ledger.jobs import hurry_job
+
 pytestmark = pytest.mark.faults
 
 OLD, NEW = ["tests.faults.jobs"], ["tests.faults.next_jobs"]
@@ -38,10 +40,13 @@ def test_a_rolling_deploy_and_its_rollback_lose_nothing_and_use_up_nothing(site:
         publish_all()
         until(lambda: done() >= 80, timeout_seconds=30, what="what the old release knows")
         assert done() < len(published)
+        assert old.stop() == 0
         with _pool(site, NEW, "newer") as newer:
+            consuming(newer)
+            for job_id in published:
+                hurry_job(site.session, job_id, actor="test")  # it would wait for up to ten minutes
             until(lambda: site.states() == {"completed": len(published)}, timeout_seconds=60, what="the end of all")
             assert newer.stop() == 0
-        assert old.stop() == 0
     assert Counter(site.effects()) == Counter(published)
     assert {site.job(job_id)["attempts"] for job_id in published} == {1}
     assert [site.job(job_id)["history"] for job_id in published if site.job(job_id)["history"]] == []
