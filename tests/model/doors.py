@@ -135,7 +135,10 @@ def operator_steps(model: Model, world: World) -> Iterator[Step]:
         if after := charged(world, "replays"):
             replayed = put(after, j, protocol.replay(row, now=0.0), by="replay")
             # One more start is what the operator asked for.
-            fresh = replayed.jobs[j]._replace(starts=job.starts - 1, finishes=0)
+            again = replayed.jobs[j]
+            fresh = again._replace(
+                starts=job.starts - 1, finishes=0, step=protocol.replayed(job.step), replays=job.replays + 1
+            )
             jobs = replaced(replayed.jobs, j, fresh)
             yield Step(f"operator replays {name(j)}", replayed._replace(jobs=jobs), promised=False)
         if after := charged(world, "discards"):

@@ -11,6 +11,8 @@ from tests.model.writes import charged, counted, put, replaced, settled, with_co
 from penstock.ledger.state import WAITING, State
 from penstock.ledger.transitions import Death, Row, is_due
 
+RUNS = frozenset({Phase.RUNNING, Phase.COMMITTING, Phase.INTENDED, Phase.HAPPENED})
+
 
 def dispatcher_steps(model: Model, world: World) -> Iterator[Step]:
     if not model.protocol.dispatches:
@@ -90,7 +92,7 @@ def _blame(model: Model, world: World, j: int, row: Row, worker: Worker) -> Step
     assert token is not None
     slot = next((slot for slot in worker.slots if slot is not None and slot.token == token), None)
     phase = slot.phase if slot is not None else None
-    if slot is not None and phase in (Phase.RUNNING, Phase.COMMITTING):
+    if slot is not None and phase in RUNS:
         death = Death.OWN_DOING if worker.life is Life.DIED else Death.KILLED
         crashed = protocol.crash(row, token=token, now=0.0, death=death, alone=slot.alone)
         # A death by a SIGKILL is the guilty handler's too where that handler caused it, which the model never does.
@@ -121,7 +123,7 @@ def died(world: World, w: int, life: Life) -> World:
             world = with_copies(world, slot.job, 1)
     noted = tuple(
         slot._replace(unacked=False)
-        if slot is not None and slot.phase in (Phase.READY, Phase.RUNNING, Phase.COMMITTING, Phase.FINISHED)
+        if slot is not None and slot.phase in {Phase.READY, Phase.FINISHED, *RUNS}
         else None
         for slot in worker.slots
     )

@@ -2,7 +2,7 @@
 
 from tests.model.world import Model, Receipt, World
 
-from penstock.ledger.state import ENDED, Reason
+from penstock.ledger.state import ENDED, Reason, State
 from penstock.ledger.transitions import Row
 
 USES_AN_ATTEMPT = frozenset({"complete", "fail", "bury", "guilty crash"})
@@ -18,6 +18,8 @@ STARTED_TWICE = "an at_most_once handler started twice"
 INNOCENT_BLAMED = "an innocent job is dead with reason crash"
 RECEIPT_LOST = "a job with a receipt is nowhere"
 ATTEMPTS_INVENTED = "more attempts than runs that ended"
+EFFECT_REPEATED = "an external effect was repeated against the policy of its handler"
+EFFECT_LOST = "a completed job whose external effect has not happened"
 STUCK = "a job can never reach an end state"
 
 
@@ -30,6 +32,8 @@ def judge(model: Model, world: World) -> list[str]:
             broken.append(EFFECT_TWICE)
         if job.starts > 1:
             broken.append(STARTED_TWICE)
+        if model.jobs[j].unknown is not None:
+            broken += _judge_effect(model, world, j)
         if row is None:
             if job.receipt is Receipt.GIVEN and job.alias_of is None and not is_with_broker(world, j):
                 broken.append(RECEIPT_LOST)
@@ -41,6 +45,19 @@ def judge(model: Model, world: World) -> list[str]:
     expiries = model.budget.expiries - world.budget.expiries
     if model.keyed and sum(job.effects for job in world.jobs) > 1 + expiries:
         broken.append(KEY_TWICE)
+    return broken
+
+
+def _judge_effect(model: Model, world: World, j: int) -> list[str]:
+    job, policy = world.jobs[j], model.jobs[j].unknown
+    broken = []
+    # A worker that was paused between intent and effect cannot be kept from it: the provider knows the key again.
+    is_fair = not model.budget.early_rescues
+    most = 1 + job.replays if policy == "park" else 1
+    if policy != "retry_same_key" and is_fair and job.sent > most:
+        broken.append(EFFECT_REPEATED)
+    if job.row is not None and job.row.state is State.COMPLETED and not job.sent:
+        broken.append(EFFECT_LOST)
     return broken
 
 

@@ -4,9 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from penstock.ledger import dedup, transitions
+from penstock.ledger import dedup, effects, transitions
+from penstock.ledger.effects import EffectState
 from penstock.ledger.state import State
 from penstock.ledger.transitions import Row, Verdict
+from penstock.workers import effect
+from penstock.workers.effect import Resumption
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,9 @@ class Protocol:
     cancel: Callable[..., Row] = transitions.cancel
     replay: Callable[..., Row] = transitions.replay
     discard: Callable[..., Row] = transitions.discard
+    resume: Callable[..., Resumption] = effect.resume
+    intended: Callable[..., EffectState | None] = effects.intended
+    replayed: Callable[..., EffectState | None] = effects.replayed
 
     acks_before_claim: bool = False
     dispatches: bool = True

@@ -8,6 +8,8 @@ from tests.model.explorer import explore
 from tests.model.properties import (
     ATTEMPT_USED_UP,
     ATTEMPTS_INVENTED,
+    EFFECT_LOST,
+    EFFECT_REPEATED,
     EFFECT_TWICE,
     ENDED_CHANGED,
     INNOCENT_BLAMED,
@@ -18,10 +20,11 @@ from tests.model.properties import (
     STUCK,
 )
 from tests.model.protocol import Protocol
-from tests.model.test_protocol import AT_MOST_ONCE, GUILTY, IN_LEDGER, SETTLED_LATER, TWINS
+from tests.model.test_protocol import AT_MOST_ONCE, GUILTY, IN_LEDGER, SETTLED_LATER, TWINS, effect
 from tests.model.world import Budget, JobSpec, Model
 
 from penstock.ledger import transitions
+from penstock.workers.effect import Resumption, resume
 
 
 class Mutation(NamedTuple):
@@ -116,6 +119,29 @@ MUTATIONS = {
         Model(jobs=(AT_MOST_ONCE,), budget=Budget(troubles=1), protocol=protocol.forgetting_at_most_once()),
         STARTED_TWICE,
         "starts A",
+    ),
+    "the intent before an external effect": Mutation(
+        Model(jobs=(effect("park"),), budget=Budget(crashes=1), protocol=Protocol(intended=lambda before: before)),
+        EFFECT_REPEATED,
+        "has the effect of A",
+    ),
+    "the policy for what nobody knows": Mutation(
+        Model(
+            jobs=(effect("ask_provider"),),
+            budget=Budget(crashes=1),
+            protocol=Protocol(resume=lambda known, _: resume(known, "retry_same_key")),
+        ),
+        EFFECT_REPEATED,
+        "has the effect of A",
+    ),
+    "that an intent alone proves no effect": Mutation(
+        Model(
+            jobs=(effect("retry_same_key"),),
+            budget=Budget(crashes=1),
+            protocol=Protocol(resume=lambda known, _: Resumption.DO if known is None else Resumption.SKIP),
+        ),
+        EFFECT_LOST,
+        "settles A",
     ),
     "that a key is asked for unseen ids only": Mutation(
         Model(

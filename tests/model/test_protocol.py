@@ -5,12 +5,20 @@ from tests.model.explorer import explore
 from tests.model.properties import INNOCENT_BLAMED
 from tests.model.world import Budget, JobSpec, Model
 
+from penstock.workers.handler import UnknownPolicy
+
 IN_LEDGER = JobSpec(accepted_by_ledger=True)
 SETTLED_LATER = JobSpec(transactional=False)
 GUILTY = JobSpec(guilty=True)
 AT_MOST_ONCE = JobSpec(transactional=False, at_most_once=True)
 TWINS = (JobSpec(), JobSpec())
 RIVALS = (JobSpec(), JobSpec(payload="another"))
+
+
+def effect(unknown: UnknownPolicy) -> JobSpec:
+    """A job with an external effect."""
+    return JobSpec(transactional=False, unknown=unknown)
+
 
 MODELS = {
     "no fault at all": Model(),
@@ -66,6 +74,21 @@ MODELS = {
     ),
     "one key, two ids: cancel and lost claims": Model(jobs=TWINS, keyed=True, budget=Budget(cancels=1, lost_claims=1)),
     "one key, two payloads": Model(jobs=RIVALS, keyed=True, budget=Budget(duplicates=1, crashes=1)),
+    "an external effect, done again under its key": Model(
+        jobs=(effect("retry_same_key"),), budget=Budget(crashes=1, early_rescues=1, lost_settles=1)
+    ),
+    "an external effect, parked when nobody knows, and replayed": Model(
+        jobs=(effect("park"),), workers=1, budget=Budget(crashes=1, failures=1, replays=1)
+    ),
+    "an external effect, parked, and cancelled or stopped": Model(
+        jobs=(effect("park"),), budget=Budget(crashes=1, stops=1, cancels=1, troubles=1)
+    ),
+    "an external effect, of which the provider is asked": Model(
+        jobs=(effect("ask_provider"),), workers=1, budget=Budget(crashes=1, failures=1, vanishes=1)
+    ),
+    "an external effect under paused workers": Model(
+        jobs=(effect("park"),), budget=Budget(early_rescues=1, failures=1, replays=1)
+    ),
     "a key expires, a dead job is replayed": Model(
         jobs=TWINS, keyed=True, budget=Budget(expiries=1, replays=1, burials=1)
     ),

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 from tests.model.doors import admitted, name
 from tests.model.keepers import died
+from tests.model.outside import effect_steps, finished, intent_steps, record_steps, spent
 from tests.model.world import LATER, Life, Model, Outcome, Phase, Request, Slot, Step, Stray, Worker, World
 from tests.model.writes import charged, counted, fresh_token, put, settled, with_copies, with_slot
 
@@ -76,7 +77,7 @@ def _claim(model: Model, world: World, w: int, s: int, slot: Slot) -> Iterator[S
         ready = with_slot(after, w, s, slot._replace(phase=Phase.READY, token=token))
         yield Step(f"worker {w} claims {name(j)} under token {token}", ready)
     else:
-        yield Step(f"worker {w} offers {name(j)}: {verdict.value}", _spent(after, w, s, slot))
+        yield Step(f"worker {w} offers {name(j)}: {verdict.value}", spent(after, w, s, slot))
     if lost := charged(after, "lost_claims"):
         label = f"worker {w} claims {name(j)} under token {token}, the answer is lost"
         yield Step(label, with_slot(lost, w, s, unsure), promised=False)
@@ -86,12 +87,7 @@ def _claim(model: Model, world: World, w: int, s: int, slot: Slot) -> Iterator[S
     if full := charged(world, "unstartable"):
         absorbed, verdict = admitted(model, full, j, token=token, startable=False)
         label = f"worker {w} cannot start {name(j)}: {verdict.value}"
-        yield Step(label, _spent(absorbed, w, s, slot), promised=False)
-
-
-def _spent(world: World, w: int, s: int, slot: Slot) -> World:
-    """Nothing is left to do for this delivery but its ack."""
-    return with_slot(world, w, s, Slot(slot.job, Phase.SPENT, unacked=True) if slot.unacked else None)
+        yield Step(label, spent(absorbed, w, s, slot), promised=False)
 
 
 def _strayed(world: World, stray: Stray) -> World | None:
@@ -120,10 +116,10 @@ def _begin(model: Model, world: World, w: int, s: int, slot: Slot) -> Iterator[S
     if after := charged(world, "handbacks"):
         released = protocol.release(row, token=slot.token, now=0.0)
         freed = settled(after, j, released, token=slot.token, by="release")
-        yield Step(f"worker {w} hands {name(j)} back", _spent(freed, w, s, slot), promised=False)
+        yield Step(f"worker {w} hands {name(j)} back", spent(freed, w, s, slot), promised=False)
     if after := charged(world, "troubles"):
         freed = settled(after, j, protocol.trouble(row, token=slot.token, due_at=LATER), token=slot.token, by="trouble")
-        yield Step(f"worker {w} has trouble before {name(j)}", _spent(freed, w, s, slot), promised=False)
+        yield Step(f"worker {w} has trouble before {name(j)}", spent(freed, w, s, slot), promised=False)
 
 
 def _running(model: Model, world: World, w: int, s: int, slot: Slot) -> World:
@@ -136,13 +132,15 @@ def _run(model: Model, world: World, w: int, s: int, slot: Slot) -> Iterator[Ste
     if spec.guilty:
         yield Step(f"{name(j)} kills worker {w}", died(world, w, Life.DIED))
         return
-    if spec.transactional:
+    if spec.unknown is not None:
+        yield from intent_steps(model, world, w, s, slot)
+    elif spec.transactional:
         yield from _commit(model, world, w, s, slot)
     else:
-        yield _finish(world, w, s, slot, Outcome.COMPLETE)
+        yield finished(world, w, s, slot, Outcome.COMPLETE)
     for fault, outcome in _CHOICES:
         if chosen := charged(world, fault):
-            yield _finish(chosen, w, s, slot, outcome, promised=False)
+            yield finished(chosen, w, s, slot, outcome, promised=False)
     row = world.jobs[j].row
     assert row is not None
     stopped = charged(world, "stops")
@@ -151,21 +149,14 @@ def _run(model: Model, world: World, w: int, s: int, slot: Slot) -> Iterator[Ste
     if stopped:
         given_up = protocol.interrupt(row, token=slot.token, now=0.0)
         freed = settled(stopped, j, given_up, token=slot.token, by="stop")
-        yield Step(f"worker {w} stops {name(j)}", _spent(freed, w, s, slot), promised=False)
+        yield Step(f"worker {w} stops {name(j)}", spent(freed, w, s, slot), promised=False)
     if after := charged(world, "troubles"):
         back = protocol.trouble(row, token=slot.token, due_at=LATER)
         troubled = settled(after, j, back, token=slot.token, by="trouble")
-        yield Step(f"worker {w} has trouble with {name(j)}", _spent(troubled, w, s, slot), promised=False)
+        yield Step(f"worker {w} has trouble with {name(j)}", spent(troubled, w, s, slot), promised=False)
 
 
 _CHOICES = (("failures", Outcome.FAIL), ("burials", Outcome.BURY), ("snoozes", Outcome.SNOOZE))
-
-
-def _finish(world: World, w: int, s: int, slot: Slot, outcome: Outcome, *, promised: bool = True) -> Step:
-    ended = with_slot(world, w, s, slot._replace(phase=Phase.FINISHED, outcome=outcome))
-    ended = counted(ended, slot.job, finishes=outcome is not Outcome.SNOOZE)
-    label = f"the handler of {name(slot.job)} on worker {w} ends: {outcome.name.lower()}"
-    return Step(label, ended, promised)
 
 
 def _commit(model: Model, world: World, w: int, s: int, slot: Slot) -> Iterator[Step]:
@@ -173,7 +164,7 @@ def _commit(model: Model, world: World, w: int, s: int, slot: Slot) -> Iterator[
     j = slot.job
     committed, is_mine = _committed(model, world, j, slot.token)
     label = f"worker {w} commits {name(j)} under token {slot.token}" + ("" if is_mine else ": fenced")
-    yield Step(label, _spent(committed, w, s, slot))
+    yield Step(label, spent(committed, w, s, slot))
     unsure = slot._replace(phase=Phase.COMMITTING)
     if lost := charged(committed, "lost_settles"):
         yield Step(f"{label}, the answer is lost", with_slot(lost, w, s, unsure), promised=False)
@@ -196,11 +187,11 @@ def _ask_for_commit(model: Model, world: World, w: int, s: int, slot: Slot) -> I
     j, row = slot.job, world.jobs[slot.job].row
     assert row is not None
     if not holds(row, slot.token):
-        yield Step(f"worker {w} reads back that {name(j)} is over or fenced", _spent(world, w, s, slot))
+        yield Step(f"worker {w} reads back that {name(j)} is over or fenced", spent(world, w, s, slot))
     elif model.jobs[j].at_most_once:
         freed = model.protocol.interrupt(row, token=slot.token, now=0.0)
         given_up = settled(world, j, freed, token=slot.token, by="interrupt")
-        yield Step(f"worker {w} does not know what became of {name(j)}", _spent(given_up, w, s, slot))
+        yield Step(f"worker {w} does not know what became of {name(j)}", spent(given_up, w, s, slot))
     else:
         yield Step(f"worker {w} runs {name(j)} again under the same claim", _running(model, world, w, s, slot))
 
@@ -208,7 +199,7 @@ def _ask_for_commit(model: Model, world: World, w: int, s: int, slot: Slot) -> I
 def _settle(model: Model, world: World, w: int, s: int, slot: Slot) -> Iterator[Step]:
     j = slot.job
     after = _outcome_settled(model, world, j, slot.token, slot.outcome)
-    yield Step(f"worker {w} settles {name(j)} under token {slot.token}", _spent(after, w, s, slot))
+    yield Step(f"worker {w} settles {name(j)} under token {slot.token}", spent(after, w, s, slot))
     if lost := charged(after, "lost_settles"):
         yield Step(f"worker {w} settles {name(j)}, the answer is lost", lost, promised=False)
     if sent := _strayed(world, Stray(Request.SETTLE, w, j, slot.token, slot.outcome)):
@@ -254,4 +245,6 @@ _ACTS: dict[Phase, _Act] = {
     Phase.RUNNING: _run,
     Phase.COMMITTING: _ask_for_commit,
     Phase.FINISHED: _settle,
+    Phase.INTENDED: effect_steps,
+    Phase.HAPPENED: record_steps,
 }

@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 from tests.model.protocol import Protocol
 
+from penstock.ledger.effects import EffectState
 from penstock.ledger.transitions import Row
+from penstock.workers.handler import UnknownPolicy
 
 NOBODY = -1  # no process has claimed the row
 GONE = -2  # a process that no longer exists has
@@ -36,6 +38,8 @@ class Phase(IntEnum):
     COMMITTING = 4  # the handler's COMMIT was sent, its answer lost
     FINISHED = 5  # the handler has ended, its outcome is not settled
     SPENT = 6  # nothing left to do but the ack
+    INTENDED = 7  # the intent of an external effect is recorded
+    HAPPENED = 8  # the provider has had it, which is not recorded
 
 
 class Outcome(IntEnum):
@@ -71,6 +75,9 @@ class Job(NamedTuple):
     effects: int = 0  # transactional effects that were committed
     starts: int = 0  # of an at_most_once handler; each replay takes one off
     finishes: int = 0  # runs that came to an end of their own, since the last replay
+    step: EffectState | None = None  # what the ledger knows of its external effect
+    sent: int = 0  # how often the provider had it
+    replays: int = 0
 
 
 class Slot(NamedTuple):
@@ -150,6 +157,7 @@ class JobSpec:
     at_most_once: bool = False
     transactional: bool = True
     guilty: bool = False  # its handler kills the process
+    unknown: UnknownPolicy | None = None  # it has an external effect, and this policy for what nobody knows
     payload: str = ""
 
 

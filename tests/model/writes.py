@@ -6,6 +6,7 @@ from typing import TypeVar
 from tests.model.properties import STALE_TOKEN, broken_by
 from tests.model.world import NOBODY, Slot, World
 
+from penstock.ledger.effects import EffectState
 from penstock.ledger.state import State
 from penstock.ledger.transitions import Row, holds
 
@@ -55,6 +56,11 @@ def counted(world: World, j: int, **ghosts: int) -> World:
     job = world.jobs[j]
     raised = {name: min(getattr(job, name) + more, 3) for name, more in ghosts.items()}
     return world._replace(jobs=replaced(world.jobs, j, job._replace(**raised)))
+
+
+def with_step(world: World, j: int, step: EffectState | None) -> World:
+    """Write what the ledger knows of a job's external effect."""
+    return world._replace(jobs=replaced(world.jobs, j, world.jobs[j]._replace(step=step)))
 
 
 def with_slot(world: World, w: int, s: int, slot: Slot | None) -> World:

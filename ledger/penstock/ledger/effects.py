@@ -19,6 +19,16 @@ class EffectState(StrEnum):
     REPLAYED = "replayed"  # nobody knew; a person has looked, and wants it done under the same key
 
 
+def intended(before: EffectState | None) -> EffectState:
+    """What an intent makes of a step: open again only what surely has not happened, or what a person wants done."""
+    return EffectState.INTENDED if before in (None, EffectState.NOT_DONE, EffectState.REPLAYED) else before
+
+
+def replayed(before: EffectState | None) -> EffectState | None:
+    """What a replay makes of a step: who replays has looked."""
+    return EffectState.REPLAYED if before is EffectState.INTENDED else before
+
+
 @dataclass(frozen=True, slots=True)
 class Effect:
     """What the ledger knows of one step's effect before this attempt."""
@@ -38,13 +48,13 @@ def intend(session: Session, *, job_id: str, token: int, step: str, key: str) ->
             session.run(_INTEND, job_id=job_id, step=step, key=key)
             return Effect(key, None)
         before = Effect(known.key, EffectState(known.state), None if known.result is None else bytes(known.result))
-        if before.state in (EffectState.NOT_DONE, EffectState.REPLAYED):
-            session.run(_RECORD, job_id=job_id, step=step, state=EffectState.INTENDED, result=None)
+        if (state := intended(before.state)) is not before.state:
+            session.run(_RECORD, job_id=job_id, step=step, state=state, result=None)
     return before
 
 
 def replay_within(session: Session, job_ids: Sequence[str]) -> None:
-    """A person replays these jobs: what was left unknown may be done. Part of the caller's transaction."""
+    """A person replays these jobs: `replayed` for each of their steps. Part of the caller's transaction."""
     session.run(_REPLAY, [(job_id,) for job_id in job_ids])
 
 

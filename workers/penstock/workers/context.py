@@ -18,7 +18,7 @@ from penstock.ledger.effects import EffectState
 from penstock.ledger.failpoints import Failpoint, reach
 from penstock.ledger.state import State
 from penstock.schemas import Message
-from penstock.workers.effect import RESULT_BYTES_MAX, EffectStep, known_result
+from penstock.workers.effect import RESULT_BYTES_MAX, EffectStep, Resumption, known_result, resume
 from penstock.workers.errors import JobCancelled, LedgerLost, OutcomeUnknown, RunAgain, Snoozed
 
 if TYPE_CHECKING:
@@ -238,20 +238,22 @@ class Context:
             raise RuntimeError(f"{what} comes too late: ctx.transaction() has completed this job; use it before that")
 
     def _resume(self, step: str, known: effects.Effect) -> EffectStep:
-        if known.state is EffectState.DONE:
-            return EffectStep(known.key, needed=False, repeated=True, result=known_result(known))
-        if known.state not in (EffectState.INTENDED, EffectState.REPLAYED):
-            return EffectStep(known.key, needed=True, repeated=False)
-        if self._entry.unknown == "park" and known.state is EffectState.INTENDED:
+        how = resume(known.state, self._entry.unknown)
+        if how is Resumption.PARK:
             raise OutcomeUnknown(f"step {step!r}: an earlier attempt stopped between the effect and its record")
-        if self._entry.ask is None:
-            return EffectStep(known.key, needed=True, repeated=True)
-        answer = self._entry.ask(step, known.key)
+        needed = how is not Resumption.SKIP
+        if how is Resumption.ASK and self._ask(step, known.key):
+            self._record(step, EffectState.DONE)
+            needed = False
+        result = known_result(known) if how is Resumption.SKIP else None
+        return EffectStep(known.key, needed=needed, repeated=how is not Resumption.DO, result=result)
+
+    def _ask(self, step: str, key: str) -> bool:
+        """The provider's answer; raises `OutcomeUnknown` when it has none."""
+        answer = self._entry.ask(step, key) if self._entry.ask is not None else None
         if answer is None:
             raise OutcomeUnknown(f"step {step!r}: the provider cannot tell whether it happened")
-        if answer:
-            self._record(step, EffectState.DONE)
-        return EffectStep(known.key, needed=not answer, repeated=True)
+        return answer
 
     def _record(self, step: str, state: EffectState, result: bytes | None = None) -> None:
         claim = self._claim

@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import pydantic_core
 
+from penstock.ledger.effects import EffectState
+
 if TYPE_CHECKING:
     from penstock.ledger.effects import Effect
+    from penstock.workers.handler import UnknownPolicy
 
 RESULT_BYTES_MAX = 64 * 1024
+
+
+class Resumption(Enum):
+    """How a step goes on in this attempt."""
+
+    DO = "do"
+    DO_AGAIN = "do again"  # an earlier attempt may have done it, under the same key
+    SKIP = "skip"
+    ASK = "ask"
+    PARK = "park"
+
+
+def resume(known: EffectState | None, unknown: UnknownPolicy) -> Resumption:
+    """Decide from what the ledger knows of the step, and what the handler has declared for what it does not know."""
+    if known is EffectState.DONE:
+        return Resumption.SKIP
+    if known not in (EffectState.INTENDED, EffectState.REPLAYED):
+        return Resumption.DO
+    if unknown == "ask_provider":
+        return Resumption.ASK
+    is_parked = unknown == "park" and known is EffectState.INTENDED
+    return Resumption.PARK if is_parked else Resumption.DO_AGAIN
 
 
 class EffectStep:
