@@ -52,8 +52,9 @@ class Run:
 
     @property
     def is_clean(self) -> bool:
-        """Nothing lost, doubled, unexpected; the books balance; nothing has grown."""
-        return self.verdict is not None and self.verdict.is_clean and not self.grown
+        """Nothing lost, doubled, unexpected; the books balance; what was begun has a receipt; nothing has grown."""
+        verdict = self.verdict
+        return verdict is not None and verdict.is_clean and verdict.confirmed == verdict.invoked and not self.grown
 
     def document(self) -> dict[str, Any]:
         """For a file."""
@@ -108,7 +109,7 @@ def run(folder: Path, *, seed: int, seconds: float, say: Any = print) -> Run:
     result = Run(seed=seed)
     with staged(folder, seed=seed) as victim:
         started = time.monotonic()
-        load = Load(url=victim.rabbitmq.url, folder=folder, seed=seed, jobs=0, per_second=JOBS_PER_SECOND)
+        load = Load(url=victim.rabbitmq.url, folder=folder, seed=seed, per_second=JOBS_PER_SECOND)
         vitals = Vitals(victim)
         with load:
             until(lambda: len(load.lines) > 20, timeout_seconds=60, what="the load to begin")

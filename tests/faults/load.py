@@ -20,7 +20,6 @@ from typing import Any, Self
 from sqlalchemy.exc import DBAPIError
 from tests.faults.jobs import Post, Transfer
 from tests.servers.leash import Leashed
-from tests.waiting import until
 from tests.workers.pool import REPOSITORY
 
 from penstock.ledger.database import LedgerUnavailable
@@ -57,12 +56,12 @@ def order(number: int, seed: int) -> Order:
 class Load:
     """The test's view of it: `with Load(...) as load:`; `finish()` lets it bring to an end what it has begun."""
 
-    def __init__(self, *, url: str, folder: Path, seed: int, jobs: int, per_second: float) -> None:
-        """`url` is RabbitMQ's or the ledger's; without a number of `jobs` it goes on until it is told to finish."""
+    def __init__(self, *, url: str, folder: Path, seed: int, per_second: float) -> None:
+        """`url` is RabbitMQ's or the ledger's."""
         self.history = folder / f"history-{seed}.log"
         self.history.touch()
         self._folder = folder
-        self._arguments = [url, str(self.history), str(seed), str(jobs), str(per_second)]
+        self._arguments = [url, str(self.history), str(seed), str(per_second)]
         self._process: Leashed | None = None
 
     @property
@@ -74,10 +73,6 @@ class Load:
     def is_running(self) -> bool:
         """Whether it has more to do."""
         return self._process is not None and self._process.is_running()
-
-    def await_end(self, *, timeout_seconds: float = 60.0) -> None:
-        """All that it was to publish has a receipt."""
-        until(lambda: not self.is_running, timeout_seconds=timeout_seconds, what="the end of the load")
 
     def finish(self) -> None:
         """Begin nothing more, and end once all that was begun has a receipt."""
@@ -108,8 +103,8 @@ class History:
         os.fdatasync(self._file)
 
 
-def publish(producer: Producer | LedgerProducer, history: History, order: Order, over: threading.Event) -> None:
-    """Until there is a receipt; or, when it is over, as long as that is worth the while."""
+def publish(producer: Producer | LedgerProducer, history: History, order: Order) -> None:
+    """Until there is a receipt."""
     for _ in range(order.times):
         is_confirmed = False
         while not is_confirmed:
@@ -119,7 +114,7 @@ def publish(producer: Producer | LedgerProducer, history: History, order: Order,
             except (PublishError, LedgerUnavailable, DBAPIError) as error:
                 is_unknown = not isinstance(error, PublishError) or error.outcome_unknown
                 history.note("unknown" if is_unknown else "failed", order.key, error=type(error).__name__)
-                over.wait(0.1)
+                threading.Event().wait(0.1)
             else:
                 is_confirmed = True
                 history.note("confirmed", order.key, job_id=receipt.job_id)
@@ -132,21 +127,19 @@ def producer_on(url: str) -> Producer | LedgerProducer:
     return LedgerProducer(url, app_id="load")
 
 
-def main(url: str, path: Path, *, seed: int, jobs: int, per_second: float) -> None:
-    """Publish until all jobs have their receipt, or SIGTERM."""
+def main(url: str, path: Path, *, seed: int, per_second: float) -> None:
+    """Publish until SIGTERM."""
     over = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: over.set())
-    numbers = itertools.islice(itertools.count(), jobs or None)
+    numbers = itertools.count()
     taking = threading.Lock()
     history = History(path)
 
     def work(producer: Producer | LedgerProducer) -> None:
         while not over.wait(THREADS / per_second):
             with taking:
-                number = next(numbers, None)
-            if number is None:
-                return
-            publish(producer, history, order(number, seed), over)
+                number = next(numbers)
+            publish(producer, history, order(number, seed))
 
     with producer_on(url) as producer:
         threads = [threading.Thread(target=work, args=[producer]) for _ in range(THREADS)]
@@ -157,5 +150,5 @@ def main(url: str, path: Path, *, seed: int, jobs: int, per_second: float) -> No
 
 
 if __name__ == "__main__":
-    url, path, seed, jobs, per_second = sys.argv[1:]
-    main(url, Path(path), seed=int(seed), jobs=int(jobs), per_second=float(per_second))
+    url, path, seed, per_second = sys.argv[1:]
+    main(url, Path(path), seed=int(seed), per_second=float(per_second))

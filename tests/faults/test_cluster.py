@@ -44,7 +44,7 @@ def test_nothing_confirmed_is_lost_when_the_leader_of_the_queue_is_killed(
     """A publisher takes a NACK for "again", and whoever was connected there finds another node."""
     leader = cluster.leader_of("faults")
     _lead_to(balancer, cluster, leader)
-    with on_cluster.under_load("leader killed", jobs=300):
+    with on_cluster.under_load("leader killed"):
         leader.kill()
         until(lambda: cluster.leader_of("faults") is not leader, timeout_seconds=30, what="another leader")
         leader.start()
@@ -56,7 +56,7 @@ def test_nothing_confirmed_is_lost_when_the_leader_of_the_queue_is_cut_off(
     """In the minority it pauses; the two others go on without it, and it comes back by itself."""
     leader = cluster.leader_of("faults")
     _lead_to(balancer, cluster, leader)
-    with on_cluster.under_load("leader cut off", jobs=300):
+    with on_cluster.under_load("leader cut off"):
         cluster.cut_off(leader)
         others = [node for node in cluster.nodes if node is not leader]
         until(lambda: leader.node not in others[0].ctl("eval", "nodes()."), timeout_seconds=30, what="the partition")

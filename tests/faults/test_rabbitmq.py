@@ -93,5 +93,5 @@ def test_nothing_accepted_by_the_ledger_is_lost_with_the_queues_of_rabbitmq(
     on_rabbitmq: Trial, rabbitmq_of_session: PrivateRabbitMQ, case: str
 ) -> None:
     """Queues are declared again, and what was on its way through them is dispatched again."""
-    with on_rabbitmq.under_load(case, url=on_rabbitmq.site.database_url, per_second=60.0):
+    with on_rabbitmq.under_load(case, url=on_rabbitmq.site.database_url):
         LOSES_ITS_MESSAGES[case](rabbitmq_of_session)

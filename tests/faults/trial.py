@@ -21,6 +21,7 @@ from tests.workers.site import Site
 # Where the results go from which docs/reliability.md is made; a run that is not told of it keeps none.
 RESULTS = "PENSTOCK_FAULTS_RESULTS"
 REST_SECONDS_MAX = 90.0
+MORE_LINES = 60
 LIVE = text("SELECT count(*) FROM jobs WHERE state NOT IN ('completed', 'dead', 'cancelled')")
 
 
@@ -35,28 +36,31 @@ class Trial:
         self._seeds = itertools.count(1)
 
     @contextmanager
-    def under_load(
-        self, case: str, *, url: str | None = None, jobs: int = 150, per_second: float = 100.0, healed: Any = None
-    ) -> Iterator[Load]:
-        """The fault happens inside; leaving waits for rest and asserts that nothing is lost, doubled or miscounted.
+    def under_load(self, case: str, *, url: str | None = None, per_second: float = 60.0) -> Iterator[Load]:
+        """The fault happens inside, while jobs are published. Leaving waits until more of them are, then for rest, and
+        asserts that nothing is lost, doubled or miscounted.
 
         `url` is where the load publishes: RabbitMQ, if not said otherwise.
         """
         seed = next(self._seeds)
-        load = Load(
-            url=url or self.site.broker_url, folder=self.site.folder, seed=seed, jobs=jobs, per_second=per_second
-        )
-        with load:
-            until(lambda: len(load.lines) > jobs // 5, timeout_seconds=30, what="the load to be under way")
+        url = url or self.site.broker_url
+        with Load(url=url, folder=self.site.folder, seed=seed, per_second=per_second) as load:
+            self._await_more(load)
             yield load
             healed_at = time.monotonic()
-            load.await_end(timeout_seconds=REST_SECONDS_MAX)
+            self._await_more(load)
+            load.finish()
         self._histories += load.lines
         until(self._is_at_rest, timeout_seconds=REST_SECONDS_MAX, what="the end of all jobs")
         verdict = self._verdict()
         self._write_down(case, load.lines, verdict, seconds=time.monotonic() - healed_at)
         assert verdict.is_clean, f"\n{verdict}"
+        assert verdict.confirmed == verdict.invoked, "what was begun has its receipt once all is well again"
         consuming(self.pool)
+
+    def _await_more(self, load: Load) -> None:
+        seen = len(load.lines)
+        until(lambda: len(load.lines) > seen + MORE_LINES, timeout_seconds=REST_SECONDS_MAX, what="more of the load")
 
     def _is_at_rest(self) -> bool:
         with self.site.ledger.session() as session:
