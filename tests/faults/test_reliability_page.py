@@ -32,8 +32,8 @@ def test_every_failpoint_is_in_the_table_of_crash_points() -> None:
     assert named == set(Failpoint)
 
 
-def test_every_case_of_the_matrix_is_there_and_says_what_holds_it_or_why_nothing_does() -> None:
+def test_every_case_of_the_matrix_is_there_and_says_what_holds_it() -> None:
     """F01 to F32."""
     held = {row[0]: row[2] for row in ROWS if re.fullmatch(r"F\d\d", row[0]) and len(row) == 3}
     assert list(held) == [f"F{number:02}" for number in range(1, 33)]
-    assert [name for name, by in held.items() if "`test_" not in by] == ["F03", "F16"]
+    assert [name for name, by in held.items() if "`test_" not in by] == []
