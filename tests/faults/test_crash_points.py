@@ -7,15 +7,18 @@ import subprocess
 import sys
 import timeit
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from tests.faults.jobs import CarefulPost, OncePost, Post, Transfer
 from tests.faults.points import Points
 from tests.faults.provider import VARIABLE, Provider
 from tests.faults.readiness import consuming
 from tests.servers.databases import Databases
+from tests.servers.ports import free_port, is_listening
 from tests.servers.proxy import Proxy
 from tests.servers.virtual_hosts import OnlyTheOneGiven, VirtualHosts
 from tests.waiting import until
@@ -199,6 +202,49 @@ def test_a_publisher_killed_between_the_commit_and_its_receipt_asks_again_and_ge
     assert first == again
     assert scene.site.await_end(first)["state"] == "completed"
     assert scene.site.effects().count("asked twice") == 1
+
+
+@pytest.mark.parametrize("deed", [Deed.KILL, Deed.LOSE])
+def test_a_gateway_killed_or_cut_off_between_the_commit_and_its_receipt_has_accepted_once(
+    scene: Scene, tmp_path: Path, deed: Deed
+) -> None:
+    """Who gets no answer asks again under the key; so does the gateway, where it is the one that got none."""
+    port, key = free_port(), f"asked over HTTP, {deed}"
+    words = ["serve", "--jobs", "tests.faults.jobs", "--port", str(port), "--no-auth"]
+    scene.points.arm(Failpoint.ACCEPTED, deed)
+    with serving(scene, tmp_path, *words, port=port) as gateway:
+        if deed is Deed.KILL:
+            with pytest.raises(httpx.TransportError):
+                submit(port, key)
+            assert gateway.wait(10) == -signal.SIGKILL
+        else:
+            assert submit(port, key)["duplicate"] is False
+    with serving(scene, tmp_path, *words, port=port):
+        receipt = submit(port, key)
+    assert receipt["duplicate"] is True
+    assert scene.site.await_end(receipt["id"])["state"] == "completed"
+    assert scene.site.effects().count(key) == 1
+
+
+@contextmanager
+def serving(scene: Scene, folder: Path, *words: str, port: int) -> Iterator[subprocess.Popen[str]]:
+    """A gateway in a process of its own."""
+    process = started(scene, folder, *words, broker_url="local")
+    try:
+        until(lambda: is_listening(port), timeout_seconds=30, what="the gateway")
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def submit(port: int, key: str) -> dict[str, Any]:
+    """Ask for a transfer; returns the receipt."""
+    body = {"type": "faults.transfer", "payload": {"n": 1}}
+    answer = httpx.post(f"http://127.0.0.1:{port}/v1/jobs", json=body, headers={"Idempotency-Key": key}, timeout=20)
+    assert answer.status_code == 202, answer.text
+    receipt: dict[str, Any] = answer.json()
+    return receipt
 
 
 def test_a_publisher_killed_between_its_message_and_the_confirm_asks_again_and_the_claim_absorbs_it(

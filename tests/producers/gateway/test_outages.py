@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,14 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psycopg
 import pytest
 from sqlalchemy.exc import OperationalError
 from tests.producers.gateway.jobs import AddRow
 from tests.producers.gateway.running import RunningGateway
 from tests.producers.queues import Queues
-from tests.servers.ports import free_port, is_listening
 from tests.servers.postgres import PrivatePostgres
 from tests.waiting import until
 
@@ -239,24 +235,3 @@ def test_without_both_there_is_no_receipt(private_postgres: PrivatePostgres) -> 
         assert (answer.status_code, "neither the ledger nor RabbitMQ" in answer.json()["detail"]) == (503, True)
         assert gateway.client.get("/readyz").status_code == 503
     private_postgres.start()
-
-
-@pytest.mark.faults
-def test_a_gateway_that_dies_between_commit_and_receipt_has_accepted_once(migrated_database_url: str) -> None:
-    """The client asks again with the same key and gets the same job."""
-    port = free_port()
-    command = [sys.executable, "-m", "tests.producers.gateway.dies_after_commit", str(port)]
-    environment = os.environ | {"PENSTOCK_DATABASE_URL": migrated_database_url}
-    dying = subprocess.Popen(command, env=environment, cwd=REPOSITORY)
-    try:
-        until(lambda: is_listening(port), timeout_seconds=30, what="the gateway")
-        body = {"type": "demo.add_row", "version": 1, "payload": {"n": 1}}
-        with pytest.raises(httpx.RemoteProtocolError):
-            httpx.post(f"http://127.0.0.1:{port}/v1/jobs", json=body, headers={"Idempotency-Key": "k"})
-        assert dying.wait(10) == -signal.SIGKILL
-    finally:
-        dying.kill()
-    with RunningGateway(migrated_database_url) as gateway, Ledger(migrated_database_url).session() as session:
-        receipt = gateway.submit({"n": 1}, key="k").json()
-        assert (receipt["duplicate"], receipt["job"]["state"]) == (True, "available")
-        assert count_states(session) == {"available": 1}

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from penstock.ledger.admission import Admission, Admitted, Offer, admit
 from penstock.ledger.database import Ledger, LedgerUnavailable, Session, is_bad_data, is_disconnect, sqlstate
+from penstock.ledger.failpoints import Failpoint, reach
 from penstock.ledger.jobs import standings
 from penstock.ledger.state import Reason
 
@@ -142,6 +143,7 @@ class Acceptance:
         started = time.monotonic()
         try:
             accepted = self._admit(batch)
+            reach(Failpoint.ACCEPTED)
         except Exception as error:
             self.is_troubled = True
             self._trouble(batch, error)
