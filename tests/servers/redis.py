@@ -1,5 +1,6 @@
 """A Redis of our own. It keeps nothing on disk: whoever restarts it finds it empty."""
 
+import os
 import shutil
 import signal
 import tempfile
@@ -49,6 +50,16 @@ class PrivateRedis:
     def kill(self) -> None:
         """Kill it."""
         self._end(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """It takes connections, and never answers again."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def flush(self) -> None:
+        """Everything that it had is gone."""
+        with Redis.from_url(self.url) as client:
+            client.flushall()
 
     def is_running(self) -> bool:
         """Whether its process lives."""

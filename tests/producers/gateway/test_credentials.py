@@ -383,6 +383,25 @@ def test_redis_counts_for_all_gateways_and_without_it_each_has_its_share(
         assert passes(two, later, 8) == 5
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize(("how", "let_through"), [("frozen", 5), ("flushed", 10)])
+def test_a_redis_that_is_frozen_or_flushed_holds_up_nobody_and_costs_no_job(
+    sqlite_url: str, private_redis: PrivateRedis, how: str, let_through: int
+) -> None:
+    """Frozen, each gateway has its share, after a wait of half a second; flushed, the minute begins again."""
+    with Ledger(sqlite_url).session() as session:
+        key = as_(a_key(session, per_minute=10))
+        options: dict[str, Any] = {"asks_credentials": True, "redis_url": private_redis.url, "gateways": 2}
+        with RunningGateway(sqlite_url, **options) as gateway:
+            assert passes(gateway, key, 11) == 10
+            {"frozen": private_redis.freeze, "flushed": private_redis.flush}[how]()
+            started = time.monotonic()
+            answers = [gateway.client.post("/v1/jobs", json=JOB, headers=key).status_code for _ in range(12)]
+            assert time.monotonic() - started < 5
+        assert sorted(answers) == [202] * let_through + [429] * (12 - let_through)
+        assert len(list_jobs(session)) == let_through
+
+
 def passes(gateway: RunningGateway, key: dict[str, str], requests: int) -> int:
     """How many of these requests are let through."""
     answers = [gateway.client.get("/v1/types", headers=key) for _ in range(requests)]

@@ -58,6 +58,7 @@ class Gateway:
         self.questions.close()
         if self.entrance.spare is not None:
             await asyncio.to_thread(self.entrance.spare.close)
+        await self.guard.close()
 
 
 def _guard(settings: GatewaySettings, questions: Questions, *, log: Any) -> Guard:

@@ -22,6 +22,10 @@ class Guard:
         self._anybody = anybody()
         self.asks_credentials = keys is not None or tokens is not None
 
+    async def close(self) -> None:
+        """Nobody is counted any more."""
+        await self._rates.close()
+
     async def caller_of(self, request: Request) -> Caller:
         """Counts the request, too; raises `Problem`."""
         if self.asks_credentials:

@@ -6,6 +6,7 @@ from typing import Any
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import RateLimiter, SlidingWindowCounterRateLimiter
+from redis.asyncio import ConnectionPool
 
 from penstock.producers.gateway.caller import Caller
 from penstock.producers.gateway.problems import Problem
@@ -26,8 +27,14 @@ class Rates:
         self._gateways = gateways
         self._log = log
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
-        self._shared = None if redis_url is None else SlidingWindowCounterRateLimiter(_redis(redis_url))
+        self._pool = None if redis_url is None else _pool(redis_url)
+        self._shared = None if self._pool is None else SlidingWindowCounterRateLimiter(_redis(redis_url, self._pool))
         self._again_at = float("-inf")
+
+    async def close(self) -> None:
+        """The loop would wait for an open connection for half a minute and more."""
+        if self._pool is not None:
+            await self._pool.aclose()
 
     async def take(self, caller: Caller, *, jobs: int = 1) -> dict[str, str]:
         """Count a request, or so many jobs; returns headers for the answer. Raises `Problem` when it is too much."""
@@ -62,12 +69,16 @@ class Rates:
         )
 
 
-def _redis(url: str) -> RedisStorage:
+def _pool(url: str) -> ConnectionPool:
+    """Ours: that of the library could not be closed."""
+    return ConnectionPool.from_url(url, socket_timeout=REDIS_SECONDS_MAX, socket_connect_timeout=REDIS_SECONDS_MAX)
+
+
+def _redis(url: str | None, pool: ConnectionPool) -> RedisStorage:
     return RedisStorage(
         f"async+{url}",
         implementation="redispy",
         wrap_exceptions=True,
         key_prefix="penstock:rates",
-        socket_timeout=REDIS_SECONDS_MAX,
-        socket_connect_timeout=REDIS_SECONDS_MAX,
+        connection_pool=pool,  # type: ignore[arg-type]
     )
