@@ -1,5 +1,6 @@
 """`penstock serve`."""
 
+import json
 import re
 import socket
 from pathlib import Path
@@ -12,7 +13,8 @@ from tests.workers.test_versions import Greet, greet
 
 from penstock.console.serving import catalogue_of
 from penstock.ledger.database import Session
-from penstock.ledger.jobs import list_jobs
+from penstock.ledger.jobs import list_jobs, show_job
+from penstock.schemas import Keyring
 from penstock.workers import PenstockBroker, Registry
 
 
@@ -115,3 +117,35 @@ def test_old_versions_and_old_names_are_taken_as_workers_take_them() -> None:
     old = catalogue.find("demo.hello", 1)
     assert old.read(b'{"name":"Ada"}') == Greet(name="Ada", polite=True)
     assert (old.contract.type, old.contract.version) == ("demo.greet", 1)
+
+
+def test_sensitive_fields_are_taken_in_the_clear_and_sealed_before_they_are_kept(
+    running: Starter, penstock: Command, session: Session, ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody but the handler sees them again: not in an answer, nor in the log or the ledger."""
+    words, canary = ("serve", "--jobs", "tests.workers.jobs_sensitive", "--port", "0", "--no-auth"), "canary-4111"
+    refused = penstock(*words)
+    assert (refused.code, "set PENSTOCK_KEYRING" in refused.error) == (2, True)
+    setting = f"a:{'A' * 43}="
+    monkeypatch.setenv("PENSTOCK_KEYRING", setting)
+    gateway = running(*words)
+    url = f"{url_of(gateway)}/v1"
+
+    def post(card: object, **payload: object) -> httpx.Response:
+        body = {"type": "test.charge", "payload": {"name": "x", "card": card, **payload}}
+        return httpx.post(f"{url}/jobs", json=body, headers={"Idempotency-Key": "k"})
+
+    first, again, other, bad = post(canary), post(canary), post("another"), post([canary], end=canary)
+    assert (first.status_code, first.json()["id"]) == (202, again.json()["id"])
+    assert other.status_code in (409, 422)
+    assert bad.status_code == 422
+    job = show_job(session, first.json()["id"])
+    assert job is not None
+    sealed = json.loads(job["payload"])["card"]
+    assert "bound to another job" in post(sealed).text
+    assert Keyring.parse(setting).open(sealed, job_id=job["id"], field="card") == f'"{canary}"'.encode()
+    told = httpx.get(f"{url}/types/test.charge").text + httpx.get(f"{url}/jobs/{job['id']}").text
+    for text in (gateway.text, told, first.text, again.text, other.text, bad.text, str(job)):
+        assert canary not in text
+    schema = next(iter(httpx.get(f"{url}/types/test.charge").json()["versions"]))["payload_schema"]
+    assert schema["properties"]["card"] == {"type": "string", "title": "Card", "writeOnly": True}

@@ -19,6 +19,7 @@ from penstock.console.surroundings import check_log_level
 from penstock.ledger.api_keys import usable_keys
 from penstock.ledger.database import Ledger
 from penstock.schemas import Keyring
+from penstock.schemas.documents import clear_schema
 from penstock.schemas.sensitive import Seals
 from penstock.workers import Registry, logs
 from penstock.workers.entry import Entry, Read
@@ -129,7 +130,7 @@ def _clear(read: Read) -> Callable[[bytes], object]:
 
 
 def _schema(entry: Entry) -> Mapping[str, Any]:
-    return ACTOR_SCHEMA if entry.job_class is None else entry.job_class.model_json_schema()
+    return ACTOR_SCHEMA if entry.job_class is None else clear_schema(entry.job_class.model_json_schema())
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -43,3 +43,15 @@ def payload_schemas(job_classes: Iterable[type[Job]]) -> dict[str, dict[str, Any
         contract = job_class.contract()
         schemas[schema_name(contract.type, contract.version)] = payload_schema(job_class)
     return dict(sorted(schemas.items()))
+
+
+def clear_schema(schema: Any) -> Any:
+    """The same as it is before anything is sealed, for a way in that seals by itself."""
+    if isinstance(schema, list):
+        return [clear_schema(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "x-sealed" in schema:
+        said = {key: value for key, value in schema.items() if key not in ("type", "pattern", "x-sealed")}
+        return clear_schema(schema["x-sealed"]) | said | {"writeOnly": True}
+    return {key: clear_schema(value) for key, value in schema.items()}

@@ -87,6 +87,8 @@ def offer_of(order: Order, known: KnownType, sender: Sender, *, key: str | None,
 
 def _sealed(job: Job, about: dict[str, Any], keyring: Keyring | None) -> Message:
     """Nothing but its handler may see the sensitive fields of a job."""
+    if job.clear_body() is None:
+        raise invalid([("payload", "holds a sealed value, which is bound to another job: send it in the clear")])
     try:
         return Message.of(job, keyring=keyring, **about)
     except UnreadableMessage as error:
