@@ -143,6 +143,40 @@ def insert_row(connection: Any, name: str) -> None:
     connection.execute(text("INSERT INTO effects_of_tests (name) VALUES (:name)"), {"name": name})
 
 
+class AsyncWrite(Job, type="test.async_write", queue="test", max_attempts=1):
+    """Writes a row in a coroutine, and awaits before it, or inside."""
+
+    name: str
+    inside: bool = False
+    in_checkpoint: bool = False
+
+
+@handler(AsyncWrite)
+async def write_row_async(job: AsyncWrite, ctx: Context) -> None:
+    note("started", job=ctx.job_id)
+    await asyncio.sleep(0.05)
+    with ctx.checkpoint() if job.in_checkpoint else ctx.transaction() as connection:
+        insert_row(connection, job.name)
+        if job.inside:
+            await asyncio.sleep(0.2)
+            insert_row(connection, f"{job.name} after the await")
+
+
+class Nested(Job, type="test.nested", queue="test", max_attempts=1):
+    """Puts into a transaction what must not stand there."""
+
+    outer: str
+    inner: str
+
+
+@handler(Nested)
+def nest(job: Nested, ctx: Context) -> None:
+    with getattr(ctx, job.outer)() as connection:
+        insert_row(connection, f"{job.inner} in {job.outer}")
+        with getattr(ctx, job.inner)(*(["step"] if job.inner == "effect" else [])):
+            note("inside", job=ctx.job_id)
+
+
 class Snooze(Job, type="test.snooze", queue="test"):
     """Snoozes at its first sight of the job, which it notes."""
 

@@ -1,5 +1,6 @@
 """What a handler is promised, on all three transports: SQLite alone, Postgres alone, Postgres with RabbitMQ."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -68,6 +69,48 @@ def test_an_error_after_the_transaction_is_logged_and_not_retried(site: Site, fa
     assert site.effects().count(name) == 1
     assert f"{name} again" not in site.effects()
     assert len(site.sink.events("started", job=row["id"])) == 1
+
+
+def test_coroutines_write_in_transactions_of_their_own(site: Site) -> None:
+    """Many at once, each in one go."""
+    site.make_effects_table()
+    ids = [site.publish(jobs.AsyncWrite(name=f"async {n}")).job_id for n in range(20)]
+    assert {site.await_end(job_id)["state"] for job_id in ids} == {"completed"}
+    assert sorted(name for name in site.effects() if name.startswith("async ")) == sorted(
+        f"async {n}" for n in range(20)
+    )
+
+
+@pytest.mark.parametrize("in_checkpoint", [False, True], ids=["transaction", "checkpoint"])
+def test_an_await_inside_a_transaction_is_refused_and_holds_up_nobody(site: Site, in_checkpoint: bool) -> None:
+    """It holds locks for which the others would make the only thread of all coroutines wait."""
+    site.make_effects_table()
+    began = time.monotonic()
+    bad = [
+        site.publish(jobs.AsyncWrite(name=f"awaits {n}", inside=True, in_checkpoint=in_checkpoint)).job_id
+        for n in range(3)
+    ]
+    good = [site.publish(jobs.AsyncWrite(name=f"good {n} {in_checkpoint}")).job_id for n in range(6)]
+    for job_id in bad:
+        row = site.await_end(job_id)
+        assert (row["state"], row["reason"]) == ("dead", "attempts")
+        assert "await first, then write" in row["error"]
+    assert {site.await_end(job_id)["state"] for job_id in good} == {"completed"}
+    assert time.monotonic() - began < 10
+    assert [name for name in site.effects() if name.startswith("awaits")] == []
+    assert len([name for name in site.effects() if name.startswith("good") and name.endswith(str(in_checkpoint))]) == 6
+
+
+@pytest.mark.parametrize("outer", ["transaction", "checkpoint"])
+@pytest.mark.parametrize("inner", ["transaction", "checkpoint", "effect"])
+def test_nothing_with_a_transaction_of_its_own_stands_inside_another(site: Site, outer: str, inner: str) -> None:
+    """It would wait for the locks around it until a timeout."""
+    site.make_effects_table()
+    row = site.run(jobs.Nested(outer=outer, inner=inner))
+    assert (row["state"], row["reason"]) == ("dead", "attempts")
+    assert "put it before or after" in row["error"]
+    assert site.sink.events("inside", job=row["id"]) == []
+    assert f"{inner} in {outer}" not in site.effects()
 
 
 def test_a_checkpoint_outlives_the_failure_of_its_attempt(site: Site) -> None:

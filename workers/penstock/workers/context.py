@@ -43,6 +43,7 @@ class Context:
         "_claim",
         "_entry",
         "_follow_ups",
+        "_in_transaction",
         "_is_cancel_requested",
         "_keyring",
         "_log",
@@ -68,6 +69,7 @@ class Context:
         self._keyring = keyring
         self._follow_ups: list[Offer] = []
         self._result: bytes | None = None
+        self._in_transaction = False
         self._log: Any = None
         self._started_at: datetime | None = None
         self.is_completed = False
@@ -173,11 +175,12 @@ class Context:
         """The completing transaction: what is written here commits together with the job's completion, fenced.
 
         Once per attempt, as the last thing that must be durable. An error inside rolls everything back; an error
-        after it is logged, not retried. Raises `RuntimeError` on a second use.
+        after it is logged, not retried. Raises `RuntimeError` on a second use, and in a coroutine that awaits inside.
         """
         self._require_open("a second ctx.transaction()")
         with self._open() as connection:
             yield connection
+            self._sessions.require_unawaited(connection)
             reach(Failpoint.COMMITTING)
             self._complete(connection)
         self.is_completed = True
@@ -191,6 +194,7 @@ class Context:
         with self._open() as connection:
             hold_within(connection, job_id=claim.id, token=claim.token)
             yield connection
+            self._sessions.require_unawaited(connection)
             connection.commit()
 
     @contextmanager
@@ -205,6 +209,7 @@ class Context:
         The intent is durable before the block, the outcome after it. An exception of a class in `definite` means
         that nothing happened; any other leaves the outcome unknown, and the handler's declared policy decides.
         """
+        self._require_no_transaction("ctx.effect()")
         claim, sessions = self._claim, self._sessions
         key = f"{claim.id}:{step}"
         known = sessions.once(
@@ -237,6 +242,11 @@ class Context:
         if self.is_completed:
             raise RuntimeError(f"{what} comes too late: ctx.transaction() has completed this job; use it before that")
 
+    def _require_no_transaction(self, what: str) -> None:
+        """It has a transaction of its own, which would wait for the locks of the one around it."""
+        if self._in_transaction:
+            raise RuntimeError(f"{what} stands inside ctx.transaction() or ctx.checkpoint(): put it before or after")
+
     def _resume(self, step: str, known: effects.Effect) -> EffectStep:
         how = resume(known.state, self._entry.unknown)
         if how is Resumption.PARK:
@@ -266,7 +276,9 @@ class Context:
     @contextmanager
     def _open(self) -> Iterator[Connection]:
         """A connection whose loss is told apart from the handler's own errors by its state, not by the exception."""
+        self._require_no_transaction("ctx.transaction() or ctx.checkpoint()")
         with self._sessions.connection(timeout_seconds=self._entry.contract.timeout_seconds) as connection:
+            self._in_transaction = True
             try:
                 yield connection
             except Fenced:
@@ -276,6 +288,8 @@ class Context:
                 if connection.invalidated and not isinstance(error, RunAgain):
                     raise LedgerLost from error
                 raise
+            finally:
+                self._in_transaction = False
 
     def _complete(self, connection: Connection) -> None:
         claim = self._claim

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from tenacity import Retrying, retry_if_exception, wait_random_exponential
 
 from penstock.ledger.database import LedgerUnavailable, Session, is_disconnect
+from penstock.workers.coroutine_transactions import CoroutineTransactions
 from penstock.workers.errors import LedgerLost
 
 if TYPE_CHECKING:
@@ -31,15 +32,22 @@ class HandlerSessions:
         self._engine = ledger.engine(purpose="handlers", pool_size=threads)
         self._idle: deque[Connection] = deque()
         self._local = threading.local()
+        self._coroutines = CoroutineTransactions()
 
     @contextmanager
     def connection(self, *, timeout_seconds: float) -> Iterator[Connection]:
         """A connection for one transaction; the caller commits. Raises `LedgerLost` when there is none."""
+        self._coroutines.give_way()
         connection = self._connect(timeout_seconds)
         try:
-            yield connection
+            with self._coroutines.watching(connection):
+                yield connection
         finally:
             self._put_back(connection)
+
+    def require_unawaited(self, connection: Connection) -> None:
+        """Before the commit of a handler's transaction; raises `RuntimeError`."""
+        self._coroutines.require_unawaited(connection)
 
     def insist(self, action: Callable[[Session], T]) -> T:
         """Run `action` on this thread's engine session until the ledger has answered it.
@@ -107,6 +115,7 @@ class HandlerSessions:
             close_quietly(connection)
 
     def _session(self) -> Session:
+        self._coroutines.give_way()
         session: Session | None = getattr(self._local, "session", None)
         if session is None:
             session = self._local.session = self.ledger.session()
