@@ -240,6 +240,22 @@ def test_a_completing_handler_takes_the_index_while_the_table_is_small(postgres:
     assert (walks == 0) is guarded
 
 
+def test_pruning_reads_no_more_than_it_deletes(postgres: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten of a hundred thousand keys that have expired, and ten of as many jobs."""
+    monkeypatch.setattr(retention, "PRUNE_BATCH_JOBS", 10)
+    with postgres.session() as session:
+        session.connection.exec_driver_sql(FILL)
+        session.connection.exec_driver_sql("UPDATE dedup_keys SET expires_at = now() - interval '1 day'")
+        session.connection.exec_driver_sql("VACUUM ANALYZE")
+        seen: dict[str, Any] = {}
+        with undone(session), recorded(session, seen):
+            assert retention.prune_keys(session) == 10
+            assert retention.prune_jobs(session, memory=timedelta(0)) == 10
+        for query, parameters in seen.items():
+            with undone(session):
+                assert rows_read(session, query, parameters) < 200, query
+
+
 def rows_read(session: Session, statement: str, parameters: Any) -> int:
     """How many rows of `jobs` a statement takes in its hands, whether it uses them or not."""
     explained = session.connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)

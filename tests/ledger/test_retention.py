@@ -85,6 +85,21 @@ def test_batches_are_bounded(session: Session, monkeypatch: pytest.MonkeyPatch) 
     assert [prune_jobs(session) for _ in range(4)] == [3, 3, 1, 0]
 
 
+def test_a_backlog_of_what_may_leave_is_pruned_batch_by_batch(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As far as the time allows, jobs and keys alike: keys do not wait until the last old job is gone."""
+    monkeypatch.setattr(retention, "PRUNE_BATCH_JOBS", 2)
+    for number in range(1, 8):
+        put(session, id=_old_id(number), state=State.COMPLETED, finished_at=LONG_AGO)
+        key = {"type": "demo.job", "key": f"k{number}", "job_id": _old_id(number), "payload_hash": ""}
+        session.connection.execute(insert(dedup_keys).values(**key, expires_at=LONG_AGO))
+    assert retention.prune(session, seconds=0)
+    assert (count(session, jobs_table), count(session, dedup_keys)) == (5, 5)
+    assert not retention.prune(session, seconds=60)
+    assert (count(session, jobs_table), count(session, dedup_keys)) == (0, 0)
+
+
 def test_a_key_leaves_when_it_has_expired_and_its_job_has_ended(session: Session) -> None:
     """The same rule by which a publish finds it free."""
     ends: dict[str, Any] = {}

@@ -16,7 +16,7 @@ from penstock.ledger import processes
 from penstock.ledger.database import LedgerUnavailable, Session
 from penstock.ledger.dispatches import due_queues
 from penstock.ledger.rescue import rescue_lost
-from penstock.ledger.retention import PRUNE_BATCH_JOBS, prune_jobs, prune_keys
+from penstock.ledger.retention import prune
 from penstock.workers.liveness import is_held
 from penstock.workers.sessions import close_quietly
 
@@ -30,6 +30,8 @@ LAPSE_SECONDS = 15.0
 # A longer pause between two reads (an outage, a frozen rescuer) proves nothing about anybody: start over.
 GAP_SECONDS_MAX = 5.0
 PRUNE_SECONDS = 60.0
+# Of every second: enough for some ten thousand jobs, which is more than a pool finishes, and little beside its claims.
+PRUNE_BUSY_SECONDS = 0.25
 COUNT_DUE_SECONDS = 5.0
 HEALTHY_SECONDS = 10.0
 
@@ -126,10 +128,8 @@ class Rescuer:
     def _prune(self, session: Session) -> None:
         if time.monotonic() - self._pruned_at < PRUNE_SECONDS:
             return
-        more = prune_jobs(session) == PRUNE_BATCH_JOBS or prune_keys(session) == PRUNE_BATCH_JOBS
-        if not more:
-            self._pruned_at = self._passed_at = time.monotonic()
-        self._counted_at = -1e9
+        if not prune(session, seconds=PRUNE_BUSY_SECONDS):
+            self._pruned_at = time.monotonic()
 
     def _count_due(self, session: Session) -> None:
         if self._counts_due and time.monotonic() - self._counted_at > COUNT_DUE_SECONDS:
