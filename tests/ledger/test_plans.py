@@ -192,7 +192,7 @@ def test_the_check_finds_a_statement_that_walks_over_a_table(postgres: Ledger) -
     with postgres.session() as session:
         session.connection.exec_driver_sql(FILL)
         for statement, walk in (
-            ("SELECT 1 FROM jobs WHERE tenant = %(x)s", "jobs"),
+            ("SELECT 1 FROM jobs WHERE app_id = %(x)s", "jobs"),
             ("SELECT 1 FROM dedup_keys WHERE job_id = %(x)s", "dedup_keys"),
             ("UPDATE jobs SET error = '' WHERE fingerprint = %(x)s", "jobs"),
         ):
