@@ -1,6 +1,7 @@
 """The house stands as drawn: one wheel, seven rooms in one namespace, imports that only go down, a light client."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,30 @@ HEAVY = (
     "uvicorn",
 )
 RUN_SECONDS_MAX = 300
+
+ENQUEUE_ON_SQLITE = """
+import sqlite3
+from penstock.producers.outbox import DDL, enqueue
+from penstock.schemas import Job
+
+class AddRow(Job, type="demo.add_row"):
+    n: int
+
+connection = sqlite3.connect("service.db")
+connection.executescript(DDL["sqlite"])
+enqueue(connection, AddRow(n=1))
+connection.commit()
+print(connection.execute("SELECT type, payload FROM penstock_outbox").fetchall())
+"""
+
+RELAY_WITHOUT_THE_ENGINE = """
+import sys
+for name in ("alembic", "dramatiq", "redis"):
+    sys.modules[name] = None
+from penstock.console import failures, outbox_lists, relaying
+from penstock.console.main import app
+app(["relay"])
+"""
 
 IMPORT_THE_CLIENT = """
 import json, sys
@@ -108,6 +133,25 @@ def test_a_service_that_only_publishes_installs_and_imports_nothing_heavy(empty_
         folder=tmp_path,
     )
     assert found.strip() == "[]"
+
+
+def test_enqueueing_needs_nothing_but_the_library_of_the_connection(empty_python: Path, tmp_path: Path) -> None:
+    """No SQLAlchemy, no psycopg: a service brings its own."""
+    printed = run(empty_python, "-I", "-c", ENQUEUE_ON_SQLITE, folder=tmp_path)
+    assert printed == "[('demo.add_row', b'{\"n\":1}')]\n"
+
+
+def test_the_relay_runs_without_the_engine(tmp_path: Path) -> None:
+    """`penstock[outbox]` has no Dramatiq, no Alembic and no Redis; here the command gets as far as its settings."""
+    done = subprocess.run(
+        [sys.executable, "-c", RELAY_WITHOUT_THE_ENGINE],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_")},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, "PENSTOCK_OUTBOX_DATABASE_URL" in done.stderr) == (2, True), done.stderr
 
 
 def test_imports_only_go_down_the_house() -> None:

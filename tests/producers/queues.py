@@ -65,6 +65,11 @@ class Queues:
         """The job ids of everything that is ready, in order of arrival."""
         return [arrived.id for arrived in self.take()]
 
+    def fill(self, ids: list[str]) -> list[str]:
+        """Add the job ids of what has arrived since the last time."""
+        ids += self.ids()
+        return ids
+
     def _take(self, name: str) -> list[Arrived]:
         count = self.channel.queue_declare(name, passive=True).method.message_count
         arrived: list[Arrived] = []

@@ -9,8 +9,9 @@ from typing import Any
 
 import structlog
 
+from penstock.console import logs
 from penstock.schemas import Keyring
-from penstock.workers import Pool, Registry, logs
+from penstock.workers import Pool, Registry
 from penstock.workers.supervisor import Supervisor
 
 

@@ -1,22 +1,22 @@
 """A caretaker as a process of its own, with its metrics and its health."""
 
 import itertools
-import signal
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import structlog
 
+from penstock.console import logs
 from penstock.console.broker import checked_broker_url
 from penstock.console.dispatch_health import DispatchHealth
 from penstock.console.embedded import prepared, say_embedded
+from penstock.console.signals import stop_on_signals
 from penstock.console.surroundings import check_log_level, check_port, make_state_dir
-from penstock.workers import logs
+from penstock.producers.status_server import StatusServer
 from penstock.workers.caretaker import Caretaker
 from penstock.workers.liveness import FileLock
-from penstock.workers.metric_files import start_afresh
+from penstock.workers.metric_files import gathered, start_afresh
 from penstock.workers.settings import WorkerSettings
-from penstock.workers.status_server import StatusServer
 
 NAME = "dispatch"
 
@@ -44,12 +44,12 @@ def run_dispatcher(*, metrics_port: int | None) -> int:
         page=health.page,
         log=log,
     )
-    _stop_on_signals(caretaker)
+    stop_on_signals(caretaker.request_stop)
     server: AbstractContextManager[object] = nullcontext()
     if metrics_port is not None:
         address = (settings.metrics_host, metrics_port)
         server = StatusServer(
-            address=address, collector=health.census, metrics_dir=metrics_dir, judge=health.judge, log=log
+            address=address, registry=gathered(health.census, metrics_dir), judge=health.judge, log=log
         )
     with server:
         code = caretaker.run()
@@ -66,15 +66,3 @@ def _take_slot(state_dir: Path) -> tuple[str, FileLock]:
         except BlockingIOError:
             continue
     raise AssertionError
-
-
-def _stop_on_signals(caretaker: Caretaker) -> None:
-    """The first signal stops in order; a second one does what it does by default."""
-
-    def stop(*_: object) -> None:
-        caretaker.request_stop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)

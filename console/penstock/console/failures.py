@@ -13,8 +13,8 @@ from penstock.ledger.database import LedgerConfigurationError, LedgerUnavailable
 from penstock.ledger.revision import SchemaOutdated
 from penstock.producers.client import InvalidJob, KeyConflict, PublishError, PublishRefused, Unroutable
 from penstock.producers.client.endpoint import Endpoint, describe
+from penstock.producers.outbox.store import OutboxMissing, OutboxUnavailable
 from penstock.schemas import ContractError, KeyringError, PayloadError, UnreadableMessage
-from penstock.workers.errors import WorkerConfigurationError
 
 _MISSING_IN_SCHEMA = ("42P01", "42703")  # undefined table, undefined column
 _BAD_INPUT = (
@@ -24,21 +24,22 @@ _BAD_INPUT = (
     LedgerConfigurationError,
     PayloadError,
     UnreadableMessage,
-    WorkerConfigurationError,
 )
+# By name: importing it would bring in Dramatiq, which `penstock relay` runs without.
+_BAD_INPUT_NAMES = ("WorkerConfigurationError",)
 
 
 def explain(error: Exception) -> Failure:  # noqa: C901 - one case after another
     """The failure that this error amounts to."""
     if isinstance(error, Failure):
         return error
-    if isinstance(error, _BAD_INPUT):
+    if isinstance(error, _BAD_INPUT) or type(error).__name__ in _BAD_INPUT_NAMES:
         return bad_input(str(error))
     if isinstance(error, ValidationError):
         return bad_input(_settings_text(error))
-    if isinstance(error, SchemaOutdated):
+    if isinstance(error, SchemaOutdated | OutboxMissing):
         return problem(str(error))
-    if isinstance(error, LedgerUnavailable):
+    if isinstance(error, LedgerUnavailable | OutboxUnavailable):
         return unreachable(str(error))
     if isinstance(error, DBAPIError):
         return _explain_database(error)

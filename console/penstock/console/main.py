@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from penstock.console import dead, jobs, keys, quarantine
+from penstock.console import dead, jobs, keys, outbox, quarantine
 from penstock.console.dispatch import dispatch
 from penstock.console.doctor.command import doctor
 from penstock.console.exits import Commands
 from penstock.console.migrate import migrate
 from penstock.console.publish import publish
 from penstock.console.rebuild import rebuild
+from penstock.console.relay import relay
 from penstock.console.schemas import command as schemas
 from penstock.console.serve import serve
 from penstock.console.version import show_version
@@ -32,12 +33,14 @@ app.command(rich_help_panel=_RUN)(migrate)
 app.command(rich_help_panel=_RUN)(worker)
 app.command(rich_help_panel=_RUN)(dispatch)
 app.command(rich_help_panel=_RUN)(serve)
+app.command(rich_help_panel=_RUN)(relay)
 app.command(rich_help_panel=_JOBS)(publish)
 app.add_typer(jobs.app, rich_help_panel=_JOBS)
 app.add_typer(dead.app, rich_help_panel=_JOBS)
 app.add_typer(quarantine.app, rich_help_panel=_JOBS)
 app.add_typer(schemas.app, rich_help_panel=_CARE)
 app.add_typer(keys.app, rich_help_panel=_CARE)
+app.add_typer(outbox.app, rich_help_panel=_JOBS)
 app.command(rich_help_panel=_CARE)(doctor)
 app.command(rich_help_panel=_CARE)(rebuild)
 

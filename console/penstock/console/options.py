@@ -17,3 +17,9 @@ Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Payload = Annotated[bool, typer.Option("--payload", help="Show payload and result too; the audit notes who asked.")]
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, or that of a duplicate.")]
+OutboxUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--database-url", metavar="URL", help="The database with the outbox; default: PENSTOCK_OUTBOX_DATABASE_URL."
+    ),
+]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from penstock.console import logs
 from penstock.console.broker import checked_broker_url
 from penstock.console.embedded import prepared, say_embedded
 from penstock.console.exits import bad_input
@@ -11,7 +12,7 @@ from penstock.console.modules import loaded
 from penstock.console.settings import keyring_of
 from penstock.console.surroundings import check_log_level, check_port, make_state_dir
 from penstock.schemas.contract import check_name
-from penstock.workers import Pool, logs
+from penstock.workers import Pool
 from penstock.workers.settings import WorkerSettings
 from penstock.workers.supervisor import Supervisor
 

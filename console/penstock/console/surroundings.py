@@ -4,8 +4,8 @@ import logging
 import socket
 from pathlib import Path
 
+from penstock.console import logs
 from penstock.console.exits import bad_input
-from penstock.workers import logs
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 

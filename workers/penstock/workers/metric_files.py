@@ -13,10 +13,13 @@ from collections import Counter as Tally
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
+from prometheus_client.multiprocess import MultiProcessCollector
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
+
+    from prometheus_client.registry import Collector
 
 
 class MetricFiles:
@@ -51,6 +54,15 @@ def start_afresh(directory: Path) -> None:
         "penstock_started_timestamp_seconds", "When the counters of all processes began at zero"
     )
     started.set(time.time())
+
+
+def gathered(collector: Collector, directory: Path) -> CollectorRegistry:
+    """What a scrape collects: what the collector says, and the figures that processes leave in the directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    registry = CollectorRegistry()
+    registry.register(collector)
+    MultiProcessCollector(registry, path=str(directory))  # type: ignore[no-untyped-call]
+    return registry
 
 
 def count(metric: Counter, labels: Iterable[tuple[str, ...]]) -> None:

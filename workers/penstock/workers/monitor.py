@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+from penstock.producers.status_server import StatusServer
 from penstock.workers import board
 from penstock.workers.census import Census
-from penstock.workers.status_server import StatusServer
+from penstock.workers.metric_files import gathered
 
 if TYPE_CHECKING:
     from penstock.workers.board import Board
@@ -47,8 +48,7 @@ class Monitor:
         )
         self._server = StatusServer(
             address=(pool.metrics_host, pool.metrics_port or 0),
-            collector=census,
-            metrics_dir=pool.metrics_dir,
+            registry=gathered(census, pool.metrics_dir),
             judge=Health(census, pool).judge,
             log=log,
         )

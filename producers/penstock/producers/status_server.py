@@ -6,35 +6,28 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    from prometheus_client.registry import Collector
+    from prometheus_client import CollectorRegistry
 
 
 PLAIN = "text/plain; charset=utf-8"
 
 
 class StatusServer:
-    """Serves while it is entered: what the collector says, and the figures that processes leave in `metrics_dir`."""
+    """Serves while it is entered: what the registry collects, and what `judge` says of a path: (whether, a line)."""
 
     def __init__(
         self,
         *,
         address: tuple[str, int],
-        collector: Collector,
-        metrics_dir: Path,
+        registry: CollectorRegistry,
         judge: Callable[[str], tuple[bool, str]],
         log: Any,
     ) -> None:
-        metrics_dir.mkdir(parents=True, exist_ok=True)
-        registry = CollectorRegistry()
-        registry.register(collector)
-        MultiProcessCollector(registry, path=str(metrics_dir))  # type: ignore[no-untyped-call]
         self._server = ThreadingHTTPServer(address, _handler(registry, judge))
         self._log = log
 
