@@ -25,8 +25,8 @@ _BAD_INPUT = (
     PayloadError,
     UnreadableMessage,
 )
-# By name: importing it would bring in Dramatiq, which `penstock relay` runs without.
-_BAD_INPUT_NAMES = ("WorkerConfigurationError",)
+# By name: importing them would bring in cronsim and Dramatiq, which `penstock relay` runs without.
+_BAD_INPUT_NAMES = ("CronError", "WorkerConfigurationError")
 
 
 def explain(error: Exception) -> Failure:  # noqa: C901 - one case after another

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from penstock.console import dead, jobs, keys, outbox, quarantine
+from penstock.console import dead, jobs, keys, outbox, quarantine, schedules
 from penstock.console.dispatch import dispatch
 from penstock.console.doctor.command import doctor
 from penstock.console.exits import Commands
@@ -40,6 +40,7 @@ app.add_typer(dead.app, rich_help_panel=_JOBS)
 app.add_typer(quarantine.app, rich_help_panel=_JOBS)
 app.add_typer(schemas.app, rich_help_panel=_CARE)
 app.add_typer(keys.app, rich_help_panel=_CARE)
+app.add_typer(schedules.app, rich_help_panel=_JOBS)
 app.add_typer(outbox.app, rich_help_panel=_JOBS)
 app.command(rich_help_panel=_CARE)(doctor)
 app.command(rich_help_panel=_CARE)(rebuild)

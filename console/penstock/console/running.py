@@ -11,6 +11,7 @@ from penstock.console.exits import bad_input
 from penstock.console.modules import loaded
 from penstock.console.settings import keyring_of
 from penstock.console.surroundings import check_log_level, check_port, make_state_dir
+from penstock.producers.schedules.declaring import declare
 from penstock.schemas.contract import check_name
 from penstock.workers import Pool
 from penstock.workers.settings import WorkerSettings
@@ -41,9 +42,14 @@ def run_worker(options: WorkerOptions) -> int:
     registry.bindings(pool.queues)  # an unknown queue is refused before the ledger is touched
     make_state_dir(settings.state_dir)
     check_port(settings.metrics_host, options.metrics_port)
-    say_embedded(prepared(settings.database_url))
+    ledger = prepared(settings.database_url)
+    say_embedded(ledger)
     logs.configure(settings.log_level)
-    return Supervisor(pool, registry, log=structlog.get_logger()).run()
+    log = structlog.get_logger()
+    with ledger.session() as session:
+        for line in declare(session, registry.schedules):
+            log.info("schedule", said=line)
+    return Supervisor(pool, registry, log=log).run()
 
 
 def _pool(options: WorkerOptions, settings: WorkerSettings) -> Pool:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from penstock.console import logs
 from penstock.console.broker import checked_broker_url
 from penstock.console.embedded import prepared, say_embedded
 from penstock.console.exits import bad_input
@@ -21,7 +22,7 @@ from penstock.ledger.database import Ledger
 from penstock.schemas import Keyring
 from penstock.schemas.documents import clear_schema
 from penstock.schemas.sensitive import Seals
-from penstock.workers import Registry, logs
+from penstock.workers import Registry
 from penstock.workers.entry import Entry, Read
 
 try:

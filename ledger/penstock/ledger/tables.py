@@ -210,3 +210,31 @@ audit = Table(
     Column("detail", Text),
     Column("created_at", Time, nullable=False),
 )
+
+# Jobs that come by the clock. `declared` is the timing as the code has it, which somebody may have changed since.
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("module", Text, nullable=False),
+    Column("cron", Text, nullable=False),
+    Column("timezone", Text, nullable=False),
+    Column("missed", Text, nullable=False),
+    Column("missed_max", Integer, nullable=False),
+    Column("declared", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("tick_field", Text),
+    Column("at_most_once", Boolean, nullable=False),
+    Column("unique_seconds", BigInteger, nullable=False),
+    Column("key_type", Text),
+    Column("paused", Boolean, nullable=False, server_default=text("false")),
+    Column("removed_at", Time),
+    Column("next_at", Time),
+    Column("last_tick", Time),
+    Column("last_fired_at", Time),
+    Column("last_job_id", Id),
+    Column("created_at", Time, nullable=False),
+)

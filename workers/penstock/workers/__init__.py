@@ -1,5 +1,6 @@
 """The engine: handlers, and the pools that run them."""
 
+from penstock.producers.schedules import every
 from penstock.workers.broker import PenstockBroker
 from penstock.workers.context import Context
 from penstock.workers.effect import EffectStep
@@ -17,5 +18,6 @@ __all__ = [
     "Pool",
     "Registry",
     "WorkerConfigurationError",
+    "every",
     "handler",
 ]

@@ -1,4 +1,4 @@
-"""The process that runs dispatcher and rescuer: inside `penstock worker`, or on its own as `penstock dispatch`."""
+"""The process that runs dispatcher, scheduler and rescuer: inside `penstock worker`, or as `penstock dispatch`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from penstock.workers.dispatcher import Dispatcher
 from penstock.workers.metric_files import MetricFiles
 from penstock.workers.metrics import Metrics
 from penstock.workers.rescuer import Rescuer
+from penstock.workers.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +24,7 @@ HEALTHY_SECONDS = 5.0
 
 
 class Caretaker:
-    """Dispatches (where there is a broker), rescues and prunes until it is told to stop."""
+    """Dispatches (where there is a broker), fires schedules, rescues and prunes until it is told to stop."""
 
     def __init__(
         self,
@@ -42,6 +43,7 @@ class Caretaker:
         files = MetricFiles(metrics_dir, slot)
         care = CaretakerMetrics(files)
         ledger = Ledger(database_url, announces=broker_url == "local")
+        self._scheduler = Scheduler(ledger, metrics=care, log=log)
         self._dispatcher: Dispatcher | None = None
         if broker_url != "local":
             self._dispatcher = Dispatcher(ledger, broker_url=broker_url, queues=queues, metrics=care, log=log)
@@ -52,12 +54,14 @@ class Caretaker:
         if self._dispatcher is not None:
             self._dispatcher.start()
         self._rescuer.start()
+        self._scheduler.start()
         if self._page is not None:
             self._page.state = board.RUNNING
         self._log.info("dispatching", broker=self._dispatcher is not None)
         while not self.stop_requested.wait(TICK_SECONDS):
             if self._page is not None and self._is_healthy:
                 self._page.prove_health(for_seconds=HEALTHY_SECONDS)
+        self._scheduler.stop()
         self._rescuer.stop()
         if self._dispatcher is not None:
             self._dispatcher.stop()
@@ -68,4 +72,5 @@ class Caretaker:
 
     @property
     def _is_healthy(self) -> bool:
-        return self._rescuer.is_healthy and (self._dispatcher is None or self._dispatcher.is_healthy)
+        dispatches = self._dispatcher is None or self._dispatcher.is_healthy
+        return dispatches and self._scheduler.is_healthy and self._rescuer.is_healthy

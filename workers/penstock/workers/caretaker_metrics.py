@@ -1,4 +1,4 @@
-"""What only the process that dispatches and rescues can say: the backlog, the publishes, and that it goes on."""
+"""What only the process that dispatches, fires and rescues can say: backlog, publishes, ticks, and that it goes on."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ class CaretakerMetrics:
             "penstock_rescuer_last_pass_timestamp_seconds",
             "When a rescuer last finished a pass without an error; 0: never",
         )
+        self._fired = files.counter("penstock_schedule_jobs", "Jobs that came by the clock", "schedule")
+        self._late = files.counter("penstock_schedule_late", "Times that ticks of a schedule were missed", "schedule")
         self._known_queues: set[str] = set()
 
     def published(self, queue: str, *, late_seconds: Sequence[float], failed: int) -> None:
@@ -46,6 +48,12 @@ class CaretakerMetrics:
             observe_many(self._lag.labels(queue), LAG_BUCKETS, late_seconds)
         if failed:
             self._failures.labels(queue).inc(failed)
+
+    def fired(self, schedule: str, *, jobs: int, late: bool) -> None:
+        """The due ticks of a schedule were dealt with."""
+        self._fired.labels(schedule).inc(jobs)
+        if late:
+            self._late.labels(schedule).inc()
 
     def dispatcher_passed(self) -> None:
         self._dispatched_at.set(time.time())

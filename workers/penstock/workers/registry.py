@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dramatiq
 
+from penstock.producers.schedules.declaration import Declaration, declarations_of
 from penstock.schemas import ContractError
 from penstock.workers.broker import PenstockBroker, contract_of_actor
 from penstock.workers.entry import Entry, actor_entry, handler_entry
@@ -32,6 +33,8 @@ class Registry:
         self._entries: dict[tuple[str, int], Entry] = {}
         self._found: dict[tuple[str, int], Entry] = {}
         self._types: dict[str, Contract] = {}  # by every name that a type has or had
+        self.schedules: dict[str, list[Declaration]] = {}  # by module
+        self._scheduled: list[Any] = []
 
     @classmethod
     def load(cls, modules: Iterable[str], *, broker: PenstockBroker | None = None) -> Registry:
@@ -53,7 +56,9 @@ class Registry:
 
     def collect(self, module: ModuleType) -> None:
         """Add what a module has in its namespace, its own or imported."""
+        mine = self.schedules.setdefault(module.__name__, [])
         for value in list(vars(module).values()):
+            mine += self._new_schedules(value)
             tag = getattr(value, TAG, None) if inspect.isfunction(value) else None
             if isinstance(tag, HandlerTag):
                 self.add(tag, value)
@@ -141,6 +146,20 @@ class Registry:
                 f"{job_type} v{version} has two handlers, {_name(known.actor.fn)} and {_name(function)}: "
                 "remove one, or give one another version"
             )
+
+    def _new_schedules(self, value: Any) -> list[Declaration]:
+        """The schedules of a value that was not seen before; raises `ContractError` for a name that is taken."""
+        if any(value is seen for seen in self._scheduled):
+            return []
+        found = declarations_of(value)
+        if found:
+            self._scheduled.append(value)
+        taken = {known.name for declarations in self.schedules.values() for known in declarations}
+        for declaration in found:
+            if declaration.name in taken:
+                raise ContractError(f"two schedules have the name {declaration.name!r}: give one another, with name=…")
+            taken.add(declaration.name)
+        return found
 
     def _is_ours(self, actor: dramatiq.Actor[Any, Any]) -> bool:
         return any(entry.actor is actor for entry in self)

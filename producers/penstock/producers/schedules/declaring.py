@@ -1,0 +1,56 @@
+"""What the code declares comes into the ledger when a worker starts."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from penstock.ledger.database import Session, retry_serialization
+from penstock.ledger.schedules import Schedule, add_schedule, change_schedule, lock_schedule, remove_schedules
+from penstock.producers.schedules.cron import Cron
+from penstock.producers.schedules.declaration import Declaration
+
+
+@retry_serialization
+def declare(session: Session, declared: Mapping[str, Sequence[Declaration]]) -> list[str]:
+    """Bring the schedules of these modules up to date; returns a line for each that is new, changed or gone.
+
+    What somebody has changed at run time stays, until the code says something else than it did before. A schedule
+    that its module does not declare any more fires no more; it stays to be seen.
+    """
+    said = []
+    with session.transaction():
+        for module, declarations in sorted(declared.items()):
+            for declaration in sorted(declarations, key=lambda it: it.name):
+                said += _put(session, declaration, module)
+        names = [declaration.name for declarations in declared.values() for declaration in declarations]
+        gone = remove_schedules(session, modules=sorted(declared), but=names)
+    return said + [f"{name}: is not in the code any more, and fires no more" for name in gone]
+
+
+def _put(session: Session, declaration: Declaration, module: str) -> list[str]:
+    columns = {"module": module, **declaration.columns()}
+    timing = declaration.timing
+    if add_schedule(session, declaration.name, **columns, **timing.columns()):
+        known = lock_schedule(session, declaration.name)
+        if known is not None:
+            change_schedule(session, declaration.name, next_at=next_after(known, timing.cron, timing.timezone))
+        return [f"{declaration.name}: is new"]
+    known = lock_schedule(session, declaration.name)
+    if known is None:
+        return []
+    is_back, is_changed = known.removed_at is not None, json.loads(known.declared) != timing.columns()
+    if is_changed or is_back:
+        columns |= timing.columns()
+        columns["removed_at"] = None
+        if is_back or (known.cron, known.timezone) != (timing.cron, timing.timezone):
+            columns["next_at"] = next_after(known, timing.cron, timing.timezone)
+    change_schedule(session, declaration.name, **columns)
+    if is_back:
+        return [f"{declaration.name}: is back in the code"]
+    return [f"{declaration.name}: has changed in the code"] if is_changed else []
+
+
+def next_after(schedule: Schedule, cron: str, timezone: str) -> datetime | None:
+    """The next tick from now on; never one that has fired already, though the transaction may have waited long."""
+    since = schedule.now if schedule.last_tick is None else max(schedule.now, schedule.last_tick)
+    return Cron(cron, timezone).after(since)
