@@ -28,6 +28,7 @@ from penstock.ledger.admission_statements import (
 from penstock.ledger.batch import in_batches
 from penstock.ledger.database import Session, retry_serialization
 from penstock.ledger.dedup import KeyVerdict, decide_key, payload_hash
+from penstock.ledger.replies import owe_replies
 from penstock.ledger.state import Reason, State
 from penstock.ledger.wakeups import announce
 from penstock.schemas import Contract, Message
@@ -148,8 +149,9 @@ class _Admitting:
         if any(offer.state is State.EXECUTING for offer in by_id):
             self._fence()
         keyed = [offer for offer in by_id if offer.message.key is not None]
-        # An autocommitted statement spares two round trips; a key and its job must commit together.
-        with self.session.transaction() if keyed else nullcontext(self.session):
+        asking = [offer.message for offer in offers if offer.message.reply_to is not None]
+        # An autocommitted statement spares two round trips; a key, or a reply, and its job must commit together.
+        with self.session.transaction() if keyed or asking else nullcontext(self.session):
             fresh = [offer for offer in by_id if offer.message.key is None] + self._take_keys(keyed)
             left = self._insert([offer for offer in fresh if not offer.known_only])
             left += [offer for offer in fresh if offer.known_only]
@@ -159,7 +161,13 @@ class _Admitting:
                 left = self._put_off(left)
             if left:
                 self._look_at(left)
+            self._owe_replies(asking)
         return Admission(self.outcomes, self.claims, self.first)
+
+    def _owe_replies(self, messages: list[Message]) -> None:
+        """What goes to quarantine has no job to tell of."""
+        owned = [it for it in messages if self.outcomes.get(it.id) not in (Admitted.MISMATCH, Admitted.TOO_OLD)]
+        owe_replies(self.session, [(it, self.first.get(it.id, it.id)) for it in owned])
 
     def _insert(self, offers: list[Offer]) -> list[Offer]:
         """Insert what is new; returns what was known."""

@@ -238,3 +238,16 @@ schedules = Table(
     Column("last_job_id", Id),
     Column("created_at", Time, nullable=False),
 )
+
+# Who wants to hear what becomes of a job: `id` is the one that was published, `job_id` the one that runs.
+replies = Table(
+    "replies",
+    metadata,
+    Column("id", Id, nullable=False),
+    Column("reply_to", Text, nullable=False),
+    Column("job_id", Id, nullable=False),
+    Column("correlation_id", Text),
+    Column("receipt_sent_at", Time),
+    Column("created_at", Time, nullable=False),
+    PrimaryKeyConstraint("id", "reply_to"),
+)

@@ -30,6 +30,9 @@ TEXT_LENGTH_MAX = 255
 _DIGEST = f"{KEY_ID}:[A-Za-z0-9_-]{{43}}"
 DIGESTS_PATTERN = f"^{_DIGEST}(,{_DIGEST}){{0,{KEYS_MAX - 1}}}$"
 _DIGESTS = re.compile(DIGESTS_PATTERN)
+# Queues that RabbitMQ has named, direct reply-to, and those that are called so.
+REPLY_PREFIXES = ("amq.gen-", "amq.rabbitmq.reply-to", "penstock.replies.")
+
 _UNSAFE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 # One that never ends reaches to the end, so that nothing is looked at twice.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
@@ -41,7 +44,8 @@ _NO_BRACKETS = bytes(set(range(256)) - set(_STEP))
 class Message:
     """One job on its way: what the AMQP properties, headers and body of the wire table say.
 
-    `key` is the dedup key; without one the job id is its own key. `due_at` is aware and in UTC.
+    `key` is the dedup key; without one the job id is its own key. `due_at` is aware and in UTC. `reply_to` is where
+    the publisher hears what becomes of the job; only a delivery has it.
     """
 
     id: str
@@ -55,6 +59,7 @@ class Message:
     traceparent: str | None = None
     app_id: str | None = None
     payload_hash: str | None = None  # what tells payloads under one key apart, where their bytes always differ
+    reply_to: str | None = None
 
     @classmethod
     def of(
@@ -139,6 +144,7 @@ def read_message(
     app_id: str | None,
     headers: Mapping[str, Any] | None,
     body: bytes,
+    reply_to: str | None = None,
 ) -> Message:
     """Check a delivery against the wire table; raises `UnreadableMessage` with the part that is wrong."""
     if content_type not in (None, CONTENT_TYPE):
@@ -161,6 +167,7 @@ def read_message(
         traceparent=_text("header traceparent", given.get("traceparent"), TEXT_LENGTH_MAX),
         app_id=_text("app_id", app_id, TEXT_LENGTH_MAX),
         payload_hash=_read_digests(given["payload-hash"]) if "payload-hash" in given else None,
+        reply_to=None if reply_to is None else _reply_queue(reply_to),
     )
 
 
@@ -210,6 +217,13 @@ def _read_digests(value: object) -> str:
             "header payload-hash", f"must be id:digest, at most {KEYS_MAX} separated by commas, as the wire table says"
         )
     return value
+
+
+def _reply_queue(name: str) -> str | None:
+    """Replies go to queues that are for replies: nobody may make us publish into a queue of jobs."""
+    if not name.startswith(REPLY_PREFIXES):
+        raise UnreadableMessage("reply_to", f"must begin with one of {', '.join(REPLY_PREFIXES)}")
+    return _text("reply_to", name, TEXT_LENGTH_MAX)
 
 
 def _check_version(part: str, version: object) -> None:

@@ -11,6 +11,7 @@ from penstock.workers.caretaker_metrics import CaretakerMetrics
 from penstock.workers.dispatcher import Dispatcher
 from penstock.workers.metric_files import MetricFiles
 from penstock.workers.metrics import Metrics
+from penstock.workers.replier import Replier
 from penstock.workers.rescuer import Rescuer
 from penstock.workers.scheduler import Scheduler
 
@@ -45,7 +46,9 @@ class Caretaker:
         ledger = Ledger(database_url, announces=broker_url == "local")
         self._scheduler = Scheduler(ledger, metrics=care, log=log)
         self._dispatcher: Dispatcher | None = None
+        self._replier: Replier | None = None
         if broker_url != "local":
+            self._replier = Replier(ledger, broker_url=broker_url, log=log)
             self._dispatcher = Dispatcher(ledger, broker_url=broker_url, queues=queues, metrics=care, log=log)
         self._rescuer = Rescuer(ledger, metrics=Metrics(files), care=care, counts_due=self._dispatcher is None, log=log)
 
@@ -53,6 +56,8 @@ class Caretaker:
         """Returns the exit status."""
         if self._dispatcher is not None:
             self._dispatcher.start()
+        if self._replier is not None:
+            self._replier.start()
         self._rescuer.start()
         self._scheduler.start()
         if self._page is not None:
@@ -63,6 +68,8 @@ class Caretaker:
                 self._page.prove_health(for_seconds=HEALTHY_SECONDS)
         self._scheduler.stop()
         self._rescuer.stop()
+        if self._replier is not None:
+            self._replier.stop()
         if self._dispatcher is not None:
             self._dispatcher.stop()
         return 0

@@ -42,6 +42,7 @@ class Reader:
                 app_id=properties.app_id,
                 headers=properties.headers,
                 body=delivery.body,
+                reply_to=properties.reply_to,
             )
         except UnreadableMessage as error:
             return Unreadable(delivery.queue, str(error), delivery.body, properties.message_id, properties.type)
