@@ -1,13 +1,15 @@
 """The publishers in other languages run against the real servers."""
 
+import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from tests.console.command import HANDLERS, REPOSITORY, Starter
+from tests.console.command import HANDLERS, REPOSITORY, Command, Starter
 from tests.console.conftest import folder, full, penstock, running
+from tests.console.test_serve import url_of
 from tests.servers import debian
 from tests.waiting import until
 
@@ -71,3 +73,25 @@ def test_nodejs_is_told_when_nobody_takes_the_type(node: Path, full: Session, br
     done = run("node", node, "demo.nobody", "{}", folder=tmp_path, AMQP_URL=broker_url)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "error: no queue is bound for type demo.nobody\n"
+
+
+def test_a_job_from_the_shell_runs_once_under_its_key(
+    running: Starter, penstock: Command, full: Session, tmp_path: Path
+) -> None:
+    """With nothing but curl; the API key stands on no command line."""
+    if shutil.which("curl") is None and debian.unusable() is None:
+        debian.install("curl")
+    key = penstock("keys", "create", "shell", "--scope", "publish:demo.*", "--json").document["key"]
+    gateway = url_of(running("serve", "--jobs", HANDLERS, "--port", "0"))
+    script = REPOSITORY / "examples" / "shell" / "publish.sh"
+
+    def publish(payload: str) -> subprocess.CompletedProcess[str]:
+        words = (script, "demo.add", payload, "row-2")
+        return run(*words, folder=tmp_path, PENSTOCK_GATEWAY=gateway, PENSTOCK_KEY=key)
+
+    first, second = (json.loads(publish('{"n": 2, "m": 3}').stdout) for _ in "12")
+    assert (first["id"], first["durable"], second["duplicate"]) == (second["id"], "ledger", True)
+    refused = publish('{"n": "two"}')
+    assert refused.returncode != 0
+    assert "payload" in refused.stdout
+    assert [job["id"] for job in list_jobs(full, type="demo.add")] == [first["id"]]
