@@ -25,12 +25,20 @@ class RunningGateway:
     """`with RunningGateway(url) as gateway: gateway.client.post(…)`."""
 
     def __init__(
-        self, url: str, *, asks_credentials: bool = False, catalogue: Catalogue = CATALOGUE, **settings: Any
+        self,
+        url: str,
+        *,
+        asks_credentials: bool = False,
+        catalogue: Catalogue = CATALOGUE,
+        patience_seconds: float | None = None,
+        **settings: Any,
     ) -> None:
         self.log = CapturingLogger()
         log = structlog.wrap_logger(self.log, processors=[structlog.processors.KeyValueRenderer()])
         known = GatewaySettings(database_url=url, **settings)
-        self.gateway = Gateway(known, catalogue, asks_credentials=asks_credentials, log=log)
+        self.gateway = Gateway(
+            known, catalogue, asks_credentials=asks_credentials, patience_seconds=patience_seconds, log=log
+        )
         self.server = GatewayServer(self.gateway, grace_seconds=5)
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port = self._listener.getsockname()[1]

@@ -27,6 +27,7 @@ PATIENCE_SECONDS = 5.0
 LOCK_TIMEOUT = "500ms"
 LOCKED = ("55P03", "57014")
 PAUSE_SECONDS = 0.1
+PROBE_SECONDS = 0.5
 
 
 class TooMany(Exception):
@@ -103,6 +104,7 @@ class Acceptance:
             async with asyncio.timeout(self._patience_seconds + 1.0):
                 return await request.answer
         except TimeoutError:
+            self.is_troubled = True
             raise LedgerUnavailable("the ledger did not answer in time") from None
 
     def close(self) -> None:
@@ -117,13 +119,19 @@ class Acceptance:
         return self._thread.is_alive()
 
     def _run(self) -> None:
-        while batch := self._gather():
-            self._take(batch)
+        while (batch := self._gather()) is not None:
+            if batch:
+                self._take(batch)
+            else:
+                self._probe()
         if self._session is not None:
             self._session.close()
 
-    def _gather(self) -> list[_Request]:
-        """The requests that wait, up to one batch; waits for the first one. None of those that were given up."""
+    def _gather(self) -> list[_Request] | None:
+        """The requests that wait, up to one batch, without those that were given up; waits for the first one.
+
+        None at the end; no requests when it is time to see whether the ledger is there again.
+        """
         with self._changed:
             while True:
                 batch: list[_Request] = []
@@ -135,8 +143,9 @@ class Acceptance:
                         batch.append(request)
                         jobs += len(request.offers)
                 if batch or self._closing:
-                    return batch
-                self._changed.wait()
+                    return batch or None
+                if not self._changed.wait(PROBE_SECONDS if self.is_troubled else None):
+                    return []
 
     def _take(self, batch: list[_Request]) -> None:
         """Accept them or put them back; whoever has waited too long is told."""
@@ -151,6 +160,16 @@ class Acceptance:
         self.is_troubled = False
         self._observe(sum(len(request.offers) for request in batch), time.monotonic() - started)
         self._loop.call_soon_threadsafe(_answer, batch, accepted)
+
+    def _probe(self) -> None:
+        try:
+            self._session = self._session or self._open()
+            self._session.connection.exec_driver_sql("SELECT 1")
+        except Exception as error:
+            self._log.debug("the ledger does not answer yet", error=type(error).__name__)
+            self._drop_session()
+        else:
+            self.is_troubled = False
 
     def _admit(self, batch: list[_Request]) -> Accepted:
         session = self._session = self._session or self._open()
@@ -185,12 +204,7 @@ class Acceptance:
     def _trouble(self, batch: list[_Request], error: Exception) -> None:
         """The ledger is gone, or failed in a way of its own: try again on a new session until they lose patience."""
         self._log.warning("not accepted yet", error=type(error).__name__, jobs=sum(len(it.offers) for it in batch))
-        session, self._session = self._session, None
-        if session is not None:
-            try:
-                session.close()
-            except Exception:
-                self._log.debug("the session could not be closed")
+        self._drop_session()
         now = time.monotonic()
         late = [it for it in batch if it.deadline <= now or not is_disconnect(error)]
         with self._changed:
@@ -204,6 +218,14 @@ class Acceptance:
             self._waiting_jobs = sum(len(it.offers) for it in self._waiting)
         self._loop.call_soon_threadsafe(_fail, late, error)
         time.sleep(PAUSE_SECONDS)
+
+    def _drop_session(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            try:
+                session.close()
+            except Exception:
+                self._log.debug("the session could not be closed")
 
 
 def _is_of_one(error: Exception) -> bool:

@@ -1,6 +1,5 @@
 """From offers to receipts: into the ledger, or with a reason why not."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +16,6 @@ from penstock.producers.gateway.questions import Questions, TooBusy
 from penstock.producers.gateway.receipt import Receipt
 from penstock.producers.gateway.spare import UNSAID, SpareDoor
 
-# While the ledger does not answer, one request at a time finds out whether it does again.
-PROBE_SECONDS = 1.0
-
 
 class Entrance:
     """Takes offers in: into the ledger, or where there is a spare door, through that while the ledger is gone."""
@@ -29,13 +25,12 @@ class Entrance:
     ) -> None:
         self.spare = spare
         self._acceptance = acceptance
-        self._probed_at = float("-inf")
         self._questions = questions
         self._log = log
 
     async def enter(self, offers: Sequence[Offer]) -> list[Receipt | Problem]:
         """What became of each, in their order. Raises `Problem` if nothing can be said of any."""
-        if self.spare is not None and self._acceptance.is_troubled and not self._probes():
+        if self.spare is not None and self._acceptance.is_troubled:
             return await self.spare.enter(offers)
         try:
             accepted = await self._acceptance.accept(offers)
@@ -48,13 +43,6 @@ class Entrance:
         conflicts = [it for it in offers if accepted.outcomes.get(it.message.id) is Admitted.CONFLICT]
         differing = await self._differing(conflicts) if conflicts else {}
         return [self._answer(offer, accepted, differing) for offer in offers]
-
-    def _probes(self) -> bool:
-        """Whether this request is the one that tries the ledger."""
-        is_due = time.monotonic() - self._probed_at >= PROBE_SECONDS
-        if is_due:
-            self._probed_at = time.monotonic()
-        return is_due
 
     def _answer(self, offer: Offer, accepted: Accepted, differing: dict[str, "_Conflict"]) -> Receipt | Problem:
         job_id = offer.message.id

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from penstock.ledger.database import Ledger
-from penstock.producers.gateway.acceptance import BATCH_JOBS_MAX, Acceptance
+from penstock.producers.gateway.acceptance import BATCH_JOBS_MAX, PATIENCE_SECONDS, Acceptance
 from penstock.producers.gateway.catalogue import Catalogue
 from penstock.producers.gateway.entrance import Entrance
 from penstock.producers.gateway.guard import Guard
@@ -18,6 +18,8 @@ from penstock.producers.gateway.spare import SpareDoor
 from penstock.producers.gateway.tokens import Tokens
 from penstock.producers.gateway.watch import Watch
 
+PATIENCE_SECONDS_WITH_SPARE = 1.0
+
 
 class Gateway:
     """What the routes are made of. `start` and `close` run on the event loop."""
@@ -28,6 +30,7 @@ class Gateway:
         catalogue: Catalogue,
         *,
         asks_credentials: bool,
+        patience_seconds: float | None = None,
         batch_jobs_max: int = BATCH_JOBS_MAX,
         log: Any,
     ) -> None:
@@ -39,8 +42,16 @@ class Gateway:
         self.buffers = Buffers()
         self.questions = Questions(ledger)
         self.guard = _guard(settings, self.questions, log=log) if asks_credentials else _open_guard(settings, log=log)
-        self.acceptance = Acceptance(ledger, batch_jobs_max=batch_jobs_max, observe=self.metrics.committed, log=log)
         spare = SpareDoor(settings.broker_url, log=log) if settings.accept_into_broker and settings.has_broker else None
+        if patience_seconds is None:
+            patience_seconds = PATIENCE_SECONDS if spare is None else PATIENCE_SECONDS_WITH_SPARE
+        self.acceptance = Acceptance(
+            ledger,
+            batch_jobs_max=batch_jobs_max,
+            patience_seconds=patience_seconds,
+            observe=self.metrics.committed,
+            log=log,
+        )
         self.entrance = Entrance(self.acceptance, self.questions, spare=spare, log=log)
         self.watch = Watch(self.questions, log=log)
 
