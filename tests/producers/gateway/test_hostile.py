@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+import tracemalloc
 from collections.abc import Iterator
 from functools import partial
 
@@ -11,6 +12,8 @@ from tests.producers.gateway.running import RunningGateway
 from tests.waiting import until
 
 from penstock.producers.gateway import protocol, reading
+from penstock.producers.gateway.problems import Problem
+from penstock.producers.gateway.submission import read_order, split_batch
 
 JSON = {"Content-Type": "application/json"}
 
@@ -62,6 +65,21 @@ def test_a_name_twice_in_one_job_of_a_batch_is_refused(door: RunningGateway) -> 
     answer = door.client.post("/v1/jobs:batch", content=b'{"jobs":[],"jobs":[{}]}', headers=JSON)
     assert answer.status_code == 400
     assert "stands twice" in answer.json()["detail"]
+
+
+def test_a_batch_of_a_million_objects_does_not_fill_the_memory() -> None:
+    """As Python's own objects it would take fifty times its bytes."""
+    payload = b"[" + b",".join([b'{"b":1}'] * 900_000) + b"]"
+    body = b'{"jobs":[{"type":"demo.add_row","payload":{"n":%b}}]}' % payload
+    tracemalloc.start()
+    try:
+        [job] = split_batch(body)
+        with pytest.raises(Problem) as refused:
+            read_order(job)
+        assert tracemalloc.get_traced_memory()[1] < 8 * len(body)
+    finally:
+        tracemalloc.stop()
+    assert refused.value.status == 413
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs:batch"])

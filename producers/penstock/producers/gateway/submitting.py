@@ -2,8 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,13 +17,15 @@ from penstock.producers.gateway.problems import Problem, invalid
 from penstock.producers.gateway.reading import read_body
 from penstock.producers.gateway.receipt import Receipt
 from penstock.producers.gateway.showing import Showing, seconds_of
-from penstock.producers.gateway.submission import Order, check_json, read_order, split_batch
-from penstock.schemas.message import BODY_BYTES_MAX, KEY_LENGTH_MAX
+from penstock.producers.gateway.submission import SUBMISSION_BYTES_MAX, Order, read_order, split_batch
+from penstock.schemas.message import KEY_LENGTH_MAX
 
-SUBMISSION_BYTES_MAX = BODY_BYTES_MAX + 16 * 1024
+T = TypeVar("T")
+
 BATCH_BYTES_MAX = 8 * 1024 * 1024
 # Larger ones would hold up everybody else on the event loop.
 AT_ONCE_BYTES_MAX = 64 * 1024
+LARGE_BODIES_MAX = 2
 
 _KEY = re.compile(rf"[\x20-\x7e]{{1,{KEY_LENGTH_MAX}}}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -35,6 +37,7 @@ class Submitting:
     def __init__(self, gateway: Gateway, showing: Showing) -> None:
         self._gateway = gateway
         self._showing = showing
+        self._large = asyncio.Semaphore(LARGE_BODIES_MAX)
 
     async def submit(self, request: Request) -> Response:
         """Accept one job. The same key with the same payload is answered with the first one's receipt."""
@@ -42,7 +45,7 @@ class Submitting:
         caller = await self._gateway.guard.caller_of(request)
         with self._gateway.buffers.body() as buffer:
             body = await read_body(request, buffer, bytes_max=SUBMISSION_BYTES_MAX)
-            order = await _worked_out(_read_one, body)
+            order = await self._worked_out(read_order, body)
         key = _one_key(header_key(request), order.submission.key)
         offer = self._offer(order, caller, request, key=key)
         [receipt] = await self._gateway.entrance.enter([offer])
@@ -64,7 +67,7 @@ class Submitting:
             raise invalid([("Idempotency-Key", "is for one job; give each job of a batch a `key` of its own")])
         with self._gateway.buffers.body() as buffer:
             body = await read_body(request, buffer, bytes_max=BATCH_BYTES_MAX)
-            orders = await _worked_out(_read_many, body)
+            orders = await self._worked_out(_read_many, body)
             await self._gateway.guard.count(request, caller, jobs=len(orders))
             offers = [self._attempt(order, caller, request) for order in orders]
         entered = [it for it in offers if isinstance(it, Offer)]
@@ -100,6 +103,13 @@ class Submitting:
         except Problem as problem:
             return problem
 
+    async def _worked_out(self, read: Callable[[bytes], T], body: bytes) -> T:
+        """Large bodies are read beside the event loop, a few at a time: each takes many times its bytes meanwhile."""
+        if len(body) <= AT_ONCE_BYTES_MAX:
+            return read(body)
+        async with self._large:
+            return await asyncio.to_thread(read, body)
+
     def _count(self, receipts: Sequence[Receipt]) -> None:
         for receipt in receipts:
             self._gateway.metrics.accepted(durable=receipt.durable, jobs=1, duplicates=int(receipt.duplicate))
@@ -128,13 +138,7 @@ def _one_key(header: str | None, field: str | None) -> str | None:
     return header if header is not None else field
 
 
-def _read_one(body: bytes) -> Order:
-    check_json(body)
-    return read_order(body)
-
-
 def _read_many(body: bytes) -> list[Order | Problem]:
-    check_json(body)
     orders: list[Order | Problem] = []
     for document in split_batch(body):
         try:
@@ -142,10 +146,6 @@ def _read_many(body: bytes) -> list[Order | Problem]:
         except Problem as problem:
             orders.append(problem)
     return orders
-
-
-async def _worked_out(read: Any, body: bytes) -> Any:
-    return read(body) if len(body) <= AT_ONCE_BYTES_MAX else await asyncio.to_thread(read, body)
 
 
 def _document(receipt: Receipt, offer: Offer, key: str | None) -> dict[str, Any]:
