@@ -226,6 +226,8 @@ def test_one_key_a_thousand_times_from_fifty_clients_is_one_job(gateway: Running
 
     def submit(number: int) -> tuple[int, str, bool]:
         answer = gateway.submit({"n": 1}, key="storm")
+        if answer.status_code == 503:  # a loaded machine: who is told to come again does so
+            return submit(number)
         return answer.status_code, answer.json()["id"], answer.json()["duplicate"]
 
     with ThreadPoolExecutor(50) as clients:
