@@ -341,6 +341,11 @@ def started(scene: Scene, folder: Path, *words: str, broker_url: str) -> subproc
     )
 
 
+def test_a_pool_that_can_be_killed_at_its_failpoints_says_so(scene: Scene) -> None:
+    """Whoever finds the variable set in production should find it soon."""
+    assert len(scene.site.running.logged("this pool can be killed at its failpoints; that is for tests")) == 1
+
+
 def test_no_failpoint_is_left_out() -> None:
     """A point that nobody hits proves nothing."""
     in_commands = {Failpoint.ACCEPTED, Failpoint.REPLAYED}

@@ -14,6 +14,7 @@ from pathlib import Path
 from penstock.ledger.database import LedgerUnavailable
 
 VARIABLE = "PENSTOCK_FAILPOINTS"
+FOLDER = os.environ.get(VARIABLE)
 
 
 class Failpoint(StrEnum):
@@ -51,8 +52,8 @@ class Deed(StrEnum):
 
 def reach(point: Failpoint) -> None:
     """Do what the point is armed with, if it is."""
-    if _FOLDER is not None:
-        _act(Path(_FOLDER) / point)
+    if FOLDER is not None:
+        _act(Path(FOLDER) / point)
 
 
 def _act(armed: Path) -> None:
@@ -66,6 +67,3 @@ def _act(armed: Path) -> None:
         raise LedgerUnavailable(f"the answer was lost at the failpoint {armed.name}")
     # To this very thread: another one might take a signal to the process, and this one go on for a moment.
     signal.pthread_kill(threading.get_ident(), signal.SIGKILL if deed is Deed.KILL else signal.SIGSTOP)
-
-
-_FOLDER = os.environ.get(VARIABLE)
