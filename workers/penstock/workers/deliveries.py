@@ -62,6 +62,7 @@ class Deliveries:
         self.inbox: SimpleQueue[Delivery] = SimpleQueue()
         self.generation = 0
         self.prefetch = prefetch
+        self.queues = len(bindings)
         self.refused: dict[str, str] = {}
         self._url = url
         self._endpoint = Endpoint.read(url, name=name)

@@ -297,14 +297,15 @@ class AmqpIntake(Intake):
 
     def _adapt_prefetch(self) -> None:
         """Let RabbitMQ push ahead as fast as jobs are started, if they are small; when paused, what can start now."""
-        deliveries = self._deliveries
+        deliveries, queues = self._deliveries, self._deliveries.queues
         most = max(self.holding.threads, min(PREFETCH_MAX, INBOX_BYTES_MAX // self._body_bytes))
+        each = max(1, most // queues)  # RabbitMQ counts by consumer, and each queue has one
         if deliveries.prefetch == 0:
-            deliveries.set_prefetch(max(1, self.holding.idle_threads))
-        elif deliveries.prefetch > 2 * most:
-            deliveries.set_prefetch(most)
-        elif 2 * self.holding.started_lately() > deliveries.prefetch and deliveries.prefetch < most:
-            deliveries.set_prefetch(min(most, 4 * deliveries.prefetch))
+            deliveries.set_prefetch(max(1, self.holding.idle_threads // queues))
+        elif deliveries.prefetch > 2 * each:
+            deliveries.set_prefetch(each)
+        elif 2 * self.holding.started_lately() > deliveries.prefetch * queues and deliveries.prefetch < each:
+            deliveries.set_prefetch(min(each, 4 * deliveries.prefetch))
 
     def _give_back_stale(self) -> None:
         """Deliveries that cannot start soon are not held: another process may have room for them."""
