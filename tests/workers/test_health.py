@@ -111,6 +111,18 @@ def test_a_process_that_is_stopped_does_not_consume(own_small_site: Site) -> Non
         await_ready(pool)
 
 
+def test_a_process_that_was_frozen_keeps_its_connection(own_site: Site) -> None:
+    """RabbitMQ has answered meanwhile; that nobody was there to read it is no silence."""
+    with own_site.pool(constants=FAST) as pool:
+        await_ready(pool)
+        [worker] = pool.workers()
+        os.kill(worker, signal.SIGSTOP)
+        await_word(pool, "/healthz", DEAF)  # for longer than the silence that is put up with
+        os.kill(worker, signal.SIGCONT)
+        await_ready(pool)
+        assert pool.logged("connection to RabbitMQ lost") == []
+
+
 def test_a_pool_with_every_thread_at_work_is_well(own_small_site: Site) -> None:
     """It has taken all that it can run; the figures say that it is full."""
     site = own_small_site

@@ -79,6 +79,7 @@ class Deliveries:
         self._applied_generation = 0  # what they put into the inbox carries this
         self._pending = 0  # replies that RabbitMQ owes us before the next change
         self._answered_at = time.monotonic()
+        self._unanswered = 0  # questions in a row; after a freeze of our own it is one, however long that was
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="deliveries", daemon=True)
 
@@ -210,7 +211,7 @@ class Deliveries:
         # A consumer cancelled by RabbitMQ means a deleted queue: only declaring everything again is sure to help.
         channel.add_on_cancel_callback(lambda _: self._break("a queue was deleted"))
         channel.add_on_close_callback(lambda _, error: self._break(describe(error)))
-        self._answered_at = time.monotonic()
+        self._note_answer()
         self._ask(channel)
         self._reconcile()
 
@@ -223,16 +224,18 @@ class Deliveries:
         connection = self._connection
         if connection is None or channel is not self._channel or not channel.is_open:
             return
-        if self._is_silent:
+        if self._unanswered * ASK_SECONDS >= SILENT_SECONDS_MAX:
             # As pika does when it misses heartbeats: a goodbye would wait for an answer.
             error = pika.exceptions.AMQPHeartbeatTimeout(f"RabbitMQ has not answered for {SILENT_SECONDS_MAX:g} s")
             connection._terminate_stream(error)  # type: ignore[attr-defined]  # noqa: SLF001
             return
+        self._unanswered += 1
         channel.exchange_declare(EXCHANGE, passive=True, callback=lambda _: self._note_answer())
         connection.ioloop.call_later(ASK_SECONDS, lambda: self._ask(channel))
 
     def _note_answer(self) -> None:
         self._answered_at = time.monotonic()
+        self._unanswered = 0
 
     def _reconcile(self) -> None:
         """Bring the consumers to the wanted prefetch: cancel and give back first, then consume anew."""
