@@ -102,12 +102,23 @@ def test_a_key_may_what_its_scopes_say(guarded: RunningGateway, session: Session
     assert client.get("/v1/jobs?type=demo.add_row", headers=key).status_code == 403
 
 
+def test_the_public_part_of_a_key_opens_nothing(guarded: RunningGateway, session: Session) -> None:
+    """Nor does it with a secret that is nearly right, or with another key's."""
+    text, other = a_key(session), a_key(session)
+    public = "_".join(text.split("_", 2)[:2])
+    wrong = [public, f"{public}_", f"{text[:-1]}{'A' if text[-1] != 'A' else 'B'}", f"{text}A", text[:-1]]
+    wrong.append(f"{public}_{other.split('_', 2)[2]}")
+    for credentials in wrong:
+        assert guarded.client.get("/v1/types", headers=as_(credentials)).status_code == 401
+    assert guarded.client.get("/v1/types", headers=as_(text)).status_code == 200
+
+
 def test_the_ledger_has_no_key_and_neither_has_the_log(guarded: RunningGateway, session: Session) -> None:
     """Only the public id is anywhere."""
     text = a_key(session)
     guarded.client.post("/v1/jobs", json=JOB, headers=as_(text))
     guarded.client.post("/v1/jobs", json=JOB, headers=as_(text[:-1] + "?"))
-    secret = text.rpartition("_")[2]
+    secret = text.split("_", 2)[2]
     assert secret not in "".join(guarded.lines) + str(list_keys(session))
     assert f"caller='key:{text.split('_')[1]}'" in "".join(guarded.lines)
 
