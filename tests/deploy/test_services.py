@@ -133,10 +133,12 @@ def test_a_mail_goes_out_and_a_file_is_loaded(services: dict[str, Service], addr
             )
             return {str(job_type): count for job_type, count in rows}
 
+        def loaded() -> int:
+            return int(session.connection.execute(text("SELECT count(*) FROM penguins")).scalar_one())
+
         until(lambda: completed().get("pipelines.load_chunk", 0) > 30, timeout_seconds=30, what="the chunks")
+        until(lambda: loaded() == 344, timeout_seconds=30, what="the rows of the last chunks")
         until(lambda: completed().get("notifications.email") == 1, timeout_seconds=30, what=f"the mail {mail}")
-        loaded = session.connection.execute(text("SELECT count(*) FROM penguins")).scalar_one()
-    assert loaded == 344
 
 
 def test_every_service_ends_in_order_when_it_is_told_to(services: dict[str, Service]) -> None:
