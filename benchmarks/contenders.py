@@ -23,10 +23,17 @@ THREADS = 8
 QUEUE = "benchmark"
 
 
+COMPLETED = """
+    SELECT count(*) FILTER (WHERE state = 'completed'), extract(epoch FROM max(finished_at)) FROM jobs WHERE id >= %s
+"""
+
+
 class Contender(Protocol):
     """A platform."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called in tables."""
 
     def fill(self, site: Site, load: Load) -> None:
         """Put all jobs of the load into the queue."""
@@ -60,9 +67,7 @@ class Penstock:
 
     def finished(self, site: Site, load: Load) -> float | None:
         with psycopg.connect(site.database) as connection:
-            row = connection.execute(
-                "SELECT count(*) FILTER (WHERE state = 'completed'), extract(epoch FROM max(finished_at)) FROM jobs"
-            ).fetchone()
+            row = connection.execute(COMPLETED, [site.since]).fetchone()
         return float(row[1]) if row and row[0] == load.jobs else None
 
 

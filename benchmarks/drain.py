@@ -18,6 +18,7 @@ from benchmarks.site import fresh_site, running, wait_for
 if TYPE_CHECKING:
     from benchmarks.contenders import Contender
     from benchmarks.servers import Servers
+    from benchmarks.site import Site
 
 # Enough for about two seconds each.
 PENSTOCK_JOBS = 40_000
@@ -80,15 +81,27 @@ def drain(servers: Servers, contender: Contender, load: Load, *, processes: int 
     """Fill the queue, start a worker, take the time from the first job to the end of the last."""
     with fresh_site(servers) as site:
         contender.fill(site, load)
-        with running(site, contender.command(processes=processes)) as worker:
-            wait_for(site, site.progress, worker)
-            before = site.cpu(worker)
-            wait_for(site, lambda: it if (it := site.progress()) and it.jobs >= load.jobs else None, worker)
-            finished = wait_for(site, lambda: contender.finished(site, load), worker)
-            spent = site.cpu(worker).since(before)
-            progress = wait_for(site, site.progress, worker)
-            peak = max(peak_megabytes(pid) for pid in progress.pids)
+        return run_all(site, contender, load, processes=processes)
+
+
+def run_all(site: Site, contender: Contender, load: Load, *, processes: int = 1) -> Run:
+    """Run what waits in the site's queue."""
+    with running(site, contender.command(processes=processes)) as worker:
+        wait_for(site, site.progress, worker)
+        before = site.cpu(worker)
+        wait_for(site, lambda: it if (it := site.progress()) and it.jobs >= load.jobs else None, worker)
+        finished = wait_for(site, lambda: contender.finished(site, load), worker)
+        spent = site.cpu(worker).since(before)
+        progress = wait_for(site, site.progress, worker)
+        peak = max(peak_megabytes(pid) for pid in progress.pids)
     return Run(load.jobs, finished - progress.first, spent, peak)
+
+
+def rate_of_first(site: Site, contender: Contender, jobs: int, *, processes: int = 1) -> float:
+    """Jobs started per second until so many have been, while more are waiting."""
+    with running(site, contender.command(processes=processes)) as worker:
+        progress = wait_for(site, lambda: it if (it := site.progress()) and it.jobs >= jobs else None, worker)
+    return progress.jobs / progress.seconds
 
 
 MEASUREMENT = Measurement(__doc__, measure, LINES)

@@ -3,9 +3,12 @@
 from typing import Literal, NamedTuple
 
 PAUSE_SECONDS = 0.005
-TABLES = "CREATE TABLE numbers (n integer); CREATE TABLE seen (key text PRIMARY KEY, done boolean NOT NULL)"
+TABLES = """
+    CREATE TABLE IF NOT EXISTS numbers (n integer);
+    CREATE TABLE IF NOT EXISTS seen (key text PRIMARY KEY, done boolean NOT NULL)
+"""
 
-Kind = Literal["noop", "pause", "add_row", "timed"]
+Kind = Literal["noop", "once", "pause", "add_row", "timed"]
 
 
 class Load(NamedTuple):

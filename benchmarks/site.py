@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -16,6 +17,8 @@ import psycopg
 from benchmarks.clock import Progress, read_progress
 from benchmarks.load import TABLES
 from benchmarks.processes import Cpu, cpu_seconds
+
+from penstock.ledger.retention import oldest_remembered_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,6 +38,8 @@ class Site(NamedTuple):
     broker: str
     ledger: str
     folder: Path
+    since: str
+    """an id that is smaller than those of all jobs that are published from now on"""
 
     @property
     def database(self) -> str:
@@ -74,13 +79,20 @@ def fresh_site(servers: Servers) -> Iterator[Site]:
     """A site of its own, gone afterwards. The broker's part goes with the session."""
     ledger = servers.ledger()
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            site = Site(servers, servers.broker(), ledger, Path(folder))
-            with psycopg.connect(site.database) as connection:
-                connection.execute(TABLES)
+        with site_on(servers, ledger) as site:
             yield site
     finally:
         servers.databases.drop(ledger)
+
+
+@contextmanager
+def site_on(servers: Servers, ledger: str) -> Iterator[Site]:
+    """A site with a ledger that exists already, and stays."""
+    with tempfile.TemporaryDirectory() as folder:
+        site = Site(servers, servers.broker(), ledger, Path(folder), oldest_remembered_id(datetime.now(UTC)))
+        with psycopg.connect(site.database) as connection:
+            connection.execute(TABLES)
+        yield site
 
 
 @contextmanager
@@ -102,7 +114,13 @@ def running(site: Site, command: list[str]) -> Iterator[subprocess.Popen[bytes]]
             process.wait()
 
 
-def wait_for(site: Site, look: Callable[[], T | None], process: subprocess.Popen[bytes]) -> T:
+def wait_for(
+    site: Site,
+    look: Callable[[], T | None],
+    process: subprocess.Popen[bytes],
+    *,
+    every_seconds: float = LOOK_SECONDS,
+) -> T:
     """What `look` finds, as soon as it finds something; ends the program if the worker ends, or takes too long."""
     until = time.monotonic() + TIMEOUT_SECONDS
     while time.monotonic() < until:
@@ -111,5 +129,5 @@ def wait_for(site: Site, look: Callable[[], T | None], process: subprocess.Popen
             return found
         if process.poll() is not None:
             sys.exit(f"{site.log_text()}the worker ended with status {process.returncode} before the jobs were done")
-        time.sleep(LOOK_SECONDS)
+        time.sleep(every_seconds)
     sys.exit(f"{site.log_text()}the jobs were not done within {TIMEOUT_SECONDS:g} s")
