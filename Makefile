@@ -12,7 +12,7 @@ MINUTES = 5
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check fix bench-quick chaos clean
+.PHONY: help demo test check fix bench bench-quick chaos clean
 MAKEFLAGS += --no-print-directory
 
 help: ## list the commands
@@ -40,8 +40,11 @@ fix: .venv/installed-dev ## repair what ruff can repair
 	@$(BIN)/ruff check --quiet --fix .
 	@$(BIN)/ruff format --quiet .
 
-bench-quick: .venv/installed ## measure Penstock against plain Dramatiq, in under 90 s
+bench-quick: .venv/installed-dev ## measure Penstock against plain Dramatiq, in under 90 s
 	@$(BIN)/python -m benchmarks.quick
+
+bench: .venv/installed-peers ## measure everybody, and write docs/benchmarks.md
+	@.venv/peers/bin/python -m benchmarks.everything
 
 chaos: .venv/installed-dev ## faults drawn from a seed, under load: SEED=… MINUTES=…
 	@$(BIN)/python -m tests.faults.chaos $(SEED) $(MINUTES)
@@ -57,6 +60,13 @@ clean: ## delete .venv and the caches
 .venv/installed-dev: .venv/installed
 	@echo "· install the tools of the developers"
 	@$(PIP) --group dev
+	@touch $@
+
+.venv/installed-peers: .venv/installed-dev
+	@echo "· install the peers"
+	@$(BIN)/python -m venv --clear .venv/peers
+	@.venv/peers/bin/python -m pip --disable-pip-version-check -qq install --upgrade 'pip>=25.1'
+	@.venv/peers/bin/python -m pip --disable-pip-version-check -qq install --constraint constraints.txt --editable '.[all]' --group peers
 	@touch $@
 
 # pip knows --group since 25.1

@@ -3,6 +3,8 @@
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import dramatiq
 import psycopg
@@ -27,15 +29,18 @@ def pause(n: int, padding: str) -> None:
 
 
 @dramatiq.actor(queue_name="benchmark")
+def once(n: int, padding: str) -> None:
+    """Deduplicated by hand."""
+    with taken(f"key-{n}"):
+        clock.tick()
+
+
+@dramatiq.actor(queue_name="benchmark")
 def add_row(n: int, padding: str) -> None:
-    """What people write by hand: take the key, run, note that it is done. Two commits, a connection per thread."""
-    connection = _connection()
-    taken = connection.execute("INSERT INTO seen (key, done) VALUES (%s, false) ON CONFLICT DO NOTHING", [f"key-{n}"])
-    connection.commit()
-    if taken.rowcount:
-        connection.execute("INSERT INTO numbers (n) VALUES (%s)", [n])
-        connection.execute("UPDATE seen SET done = true WHERE key = %s", [f"key-{n}"])
-        connection.commit()
+    """Deduplicated by hand, with a row of its own."""
+    with taken(f"key-{n}") as connection:
+        if connection is not None:
+            connection.execute("INSERT INTO numbers (n) VALUES (%s)", [n])
     clock.tick()
 
 
@@ -44,7 +49,22 @@ def timed(sent: float, padding: str) -> None:
     clock.arrived(sent)
 
 
+@contextmanager
+def taken(key: str) -> Iterator[psycopg.Connection | None]:
+    """What people write by hand: take the key, commit, run, note that it is done, commit. None: somebody has run it."""
+    connection = _connection()
+    found = connection.execute("INSERT INTO seen (key, done) VALUES (%s, false) ON CONFLICT DO NOTHING", [key])
+    connection.commit()
+    if not found.rowcount:
+        yield None
+        return
+    yield connection
+    connection.execute("UPDATE seen SET done = true WHERE key = %s", [key])
+    connection.commit()
+
+
 def _connection() -> psycopg.Connection:
+    """A connection for each thread, kept."""
     if not hasattr(mine, "connection"):
         mine.connection = psycopg.connect(os.environ["BENCHMARK_DATABASE"])
     found: psycopg.Connection = mine.connection

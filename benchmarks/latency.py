@@ -12,7 +12,7 @@ from benchmarks.clock import read_waits
 from benchmarks.contenders import QUEUE, Dramatiq, Penstock
 from benchmarks.load import Load
 from benchmarks.penstock_jobs import Timed
-from benchmarks.rounds import Measurement, Ratio, Sample, main
+from benchmarks.rounds import Figure, Line, Measurement, Ratio, Sample, main
 from benchmarks.site import fresh_site, running, wait_for
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 
@@ -34,9 +34,11 @@ SECONDS = 5
 WARM_UP_JOBS = 25
 PADDING = Load("timed", 1).padding
 
-LINES = (
+LINES: tuple[Line, ...] = (
     Ratio("start latency at 50 jobs/s, p50 in ms", "penstock p50", "dramatiq p50"),
     Ratio("start latency at 50 jobs/s, p99 in ms", "penstock p99", "dramatiq p99"),
+    Figure("start latency at 50 jobs/s, p50 in ms: Penstock", "penstock p50", at_most=4),
+    Figure("start latency at 50 jobs/s, p99 in ms: Penstock", "penstock p99", at_most=10),
 )
 
 

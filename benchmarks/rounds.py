@@ -31,11 +31,18 @@ class Ratio:
     at_least: float | None = None
     at_most: float | None = None
 
+    def values(self, rounds: Sequence[Sample]) -> list[float]:
+        """The ratio of each round."""
+        return [sample[self.ours] / sample[self.theirs] for sample in rounds]
+
+    def figures(self, rounds: Sequence[Sample]) -> str:
+        """The medians of both sides."""
+        ours, theirs = (statistics.median(sample[name] for sample in rounds) for name in (self.ours, self.theirs))
+        return f"{figure(ours)} : {figure(theirs)}"
+
     def text(self, rounds: Sequence[Sample]) -> str:
-        ours, theirs = ([sample[name] for sample in rounds] for name in (self.ours, self.theirs))
-        values = [our / their for our, their in zip(ours, theirs, strict=True)]
-        figures = f"{_figure(statistics.median(ours))} : {_figure(statistics.median(theirs))}"
-        return f"{self.label:58} {figures:>17}   × {_spread(values)}{_wanted(values, self)}"
+        values = self.values(rounds)
+        return f"{self.label:58} {self.figures(rounds):>17}   × {spread(values):22} {wanted(values, self)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +54,13 @@ class Figure:
     at_least: float | None = None
     at_most: float | None = None
 
+    def values(self, rounds: Sequence[Sample]) -> list[float]:
+        """The figure of each round."""
+        return [sample[self.name] for sample in rounds]
+
     def text(self, rounds: Sequence[Sample]) -> str:
-        values = [sample[self.name] for sample in rounds]
-        return f"{self.label:58} {'':17}     {_spread(values)}{_wanted(values, self)}"
+        values = self.values(rounds)
+        return f"{self.label:58} {'':17}     {spread(values):22} {wanted(values, self)}"
 
 
 Line = Ratio | Figure
@@ -75,8 +86,8 @@ def main(measurement: Measurement) -> None:
         run(where, {measurement: options.rounds}, scale=options.scale)
 
 
-def run(where: Servers, rounds: Mapping[Measurement, int], *, scale: float = 1.0) -> None:
-    """Make so many rounds of each, in turns, and print the lines."""
+def run(where: Servers, rounds: Mapping[Measurement, int], *, scale: float = 1.0) -> dict[Measurement, list[Sample]]:
+    """Make so many rounds of each, in turns, print the lines and return the figures."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     found: dict[Measurement, list[Sample]] = {measurement: [] for measurement in rounds}
     for number in range(max(rounds.values())):
@@ -86,20 +97,26 @@ def run(where: Servers, rounds: Mapping[Measurement, int], *, scale: float = 1.0
     for measurement, samples in found.items():
         for line in measurement.lines:
             print(line.text(samples))
+    return found
 
 
-def _figure(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
+def figure(value: float) -> str:
+    """As many digits as mean something."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def _spread(values: Sequence[float]) -> str:
-    return f"{_figure(statistics.median(values)):>7} ({_figure(min(values))} to {_figure(max(values))})"
+def spread(values: Sequence[float]) -> str:
+    """Median, least and most."""
+    return f"{figure(statistics.median(values))} ({figure(min(values))} to {figure(max(values))})"
 
 
-def _wanted(values: Sequence[float], line: Line) -> str:
+def wanted(values: Sequence[float], line: Line) -> str:
+    """What was aimed at, and whether the median is there; nothing if nothing was."""
     median = statistics.median(values)
     if line.at_least is not None:
-        return f"   wanted ≥ {line.at_least:g}{'' if median >= line.at_least else ': missed'}"
+        return f"≥ {line.at_least:g}{'' if median >= line.at_least else ', missed'}"
     if line.at_most is not None:
-        return f"   wanted ≤ {line.at_most:g}{'' if median <= line.at_most else ': missed'}"
+        return f"≤ {line.at_most:g}{'' if median <= line.at_most else ', missed'}"
     return ""
