@@ -35,13 +35,15 @@ def test_the_contracts_of_our_own_jobs_are_exported_as_they_are() -> None:
 def test_an_export_writes_what_has_changed_and_keeps_what_may_still_wait(penstock: Command, folder: Path) -> None:
     """Twice the same is written once; the file of the older version stays."""
     first = penstock("schemas", "export", "--jobs", ONE, "--json").document
-    assert first == {"folder": "schemas", "files": ["asyncapi.json", "shop.ship.v1.json"], "written": first["files"]}
+    files = ["asyncapi.json", "openapi.json", "shop.ship.v1.json"]
+    assert first == {"folder": "schemas", "files": files, "written": files}
     assert penstock("schemas", "export", "--jobs", ONE, "--json").document["written"] == []
     schema = json.loads((folder / "schemas" / "shop.ship.v1.json").read_text())
     assert schema["required"] == ["order"]
-    assert "2 files, 2 of them changed" in penstock("schemas", "export", "--jobs", THREE).out
+    assert "3 files, 3 of them changed" in penstock("schemas", "export", "--jobs", THREE).out
     assert sorted(it.name for it in (folder / "schemas").iterdir()) == [
         "asyncapi.json",
+        "openapi.json",
         "shop.send.v2.json",
         "shop.ship.v1.json",
     ]

@@ -1,7 +1,7 @@
 """The documents that describe the contracts, written into a folder."""
 
 import json
-from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +9,11 @@ from penstock.console.modules import loaded
 from penstock.console.printing import print_json, print_line
 from penstock.console.settings import ConsoleSettings
 from penstock.console.surroundings import keep_quiet
-from penstock.schemas import Job
 from penstock.schemas.asyncapi import asyncapi_document
 from penstock.schemas.documents import payload_schemas
 from penstock.workers import Registry
 
 Documents = dict[str, dict[str, Any]]
-
-# Each makes files of its own from the job classes; another way in adds its document here.
-SOURCES: tuple[Callable[[list[type[Job]]], Documents], ...] = (
-    payload_schemas,
-    lambda job_classes: {"asyncapi.json": asyncapi_document(job_classes)},
-)
 
 
 def export(modules: tuple[str, ...], folder: Path, *, as_json: bool) -> None:
@@ -38,7 +31,21 @@ def export(modules: tuple[str, ...], folder: Path, *, as_json: bool) -> None:
 def documents_of(registry: Registry) -> Documents:
     """Every document by the name of its file. Dramatiq actors have no contract to export."""
     job_classes = [entry.job_class for entry in registry if entry.job_class is not None]
-    return {name: document for source in SOURCES for name, document in source(job_classes).items()}
+    return {
+        **payload_schemas(job_classes),
+        "asyncapi.json": asyncapi_document(job_classes),
+        **_openapi(registry),
+    }
+
+
+def _openapi(registry: Registry) -> Documents:
+    """How the HTTP gateway takes them, where `penstock[gateway]` is installed."""
+    if find_spec("fastapi") is None:
+        return {}
+    from penstock.console.serving import catalogue_of  # noqa: PLC0415 - not everybody has it
+    from penstock.producers.gateway.openapi import document_of  # noqa: PLC0415
+
+    return {"openapi.json": document_of(catalogue_of(registry))}
 
 
 def text_of(document: dict[str, Any]) -> str:
