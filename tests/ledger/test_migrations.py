@@ -44,6 +44,18 @@ def test_a_release_knows_its_revisions_from_the_names_of_the_files() -> None:
     assert known_revisions() == [it.revision for it in script.walk_revisions()][::-1]
 
 
+def test_large_payloads_are_compressed_by_lz4(database_url: str) -> None:
+    """Where the server was built with it, as Debian's and the official images are."""
+    migrate(database_url)
+    with Ledger(database_url).session() as session:
+        known = session.connection.exec_driver_sql(
+            "SELECT 'lz4' = ANY (enumvals) FROM pg_settings WHERE name = 'default_toast_compression'"
+        ).scalar()
+        accepted(session, body=b'{"text":"' + b"to and fro " * 10_000 + b'"}')
+        used = session.connection.exec_driver_sql("SELECT pg_column_compression(payload) FROM jobs").scalar()
+    assert used == ("lz4" if known else "pglz")
+
+
 def test_many_migrations_at_once_wait_for_each_other(empty: Ledger) -> None:
     """Every pod of a deployment may run it."""
     with empty.session():  # the file exists
