@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from benchmarks.rounds import Line, Measurement, Sample
 
 BEGIN, END = "<!-- what follows is written by `make bench` -->\n", "<!-- to here -->\n"
+ROUNDS_ENOUGH = 3
 COSTS = ("CPU s per 10,000 jobs: worker", "broker", "database", "peak MB of a worker process")
 
 
@@ -37,8 +38,8 @@ def write(record: Record, measurements: Mapping[str, Measurement], *, folder: Pa
 def tables(record: Record, measurements: Mapping[str, Measurement]) -> str:
     """All that is generated."""
     parts = [measured_on(record)]
-    if "race" in record.rounds:
-        parts += ["![jobs per second](benchmarks.svg)", race_table(record.rounds["race"]), settings_table()]
+    if race := record.rounds.get("race"):
+        parts += ["![jobs per second](benchmarks.svg)", counted(race), race_table(race), settings_table()]
     for name, measurement in measurements.items():
         if name in record.rounds and name != "race":
             parts.append(lines_table(measurement, record.rounds[name]))
@@ -48,6 +49,13 @@ def tables(record: Record, measurements: Mapping[str, Measurement]) -> str:
 def measured_on(record: Record) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in sorted(record.versions.items()))
     return f"Measured on {record.date} at commit `{record.commit}` on {record.machine}; {versions}."
+
+
+def counted(rounds: Sequence[Sample]) -> str:
+    """How many rounds a table is made of; fewer than three prove little."""
+    if len(rounds) >= ROUNDS_ENOUGH:
+        return f"{len(rounds)} rounds."
+    return f"**{len(rounds)} round{'s' if len(rounds) > 1 else ''} only: an indication, no more.**"
 
 
 def race_table(rounds: Sequence[Sample]) -> str:
@@ -75,7 +83,7 @@ def lines_table(measurement: Measurement, rounds: Sequence[Sample]) -> str:
     """What one measurement is about, and its lines."""
     rows = ["| | ours : theirs | median (least to most) | wanted |", "|---|--:|--:|--:|"]
     rows += [line_row(line, rounds) for line in measurement.lines]
-    return measurement.about.strip() + "\n\n" + "\n".join(rows)
+    return f"{measurement.about.strip()} {counted(rounds)}\n\n" + "\n".join(rows)
 
 
 def line_row(line: Line, rounds: Sequence[Sample]) -> str:
