@@ -54,7 +54,7 @@ def test_a_long_list_says_how_to_go_on(penstock: Command, session: Session) -> N
 def test_no_list_shows_a_payload(penstock: Command, session: Session) -> None:
     """Neither for people nor for programs."""
     put(session, payload=SECRET)
-    assert "4111" not in penstock("jobs", "list").out + penstock("jobs", "list", "--json").out
+    assert "4111-1111" not in penstock("jobs", "list").out + penstock("jobs", "list", "--json").out
 
 
 @pytest.mark.parametrize("width", ["80", "100"])
@@ -103,10 +103,10 @@ def test_a_payload_is_hidden_until_it_is_asked_for_and_the_audit_knows_who_did(
     """`--payload` shows it."""
     job_id = put(session, payload=SECRET)
     hidden = penstock("jobs", "show", job_id).out + penstock("jobs", "show", job_id, "--json").out
-    assert "4111" not in hidden
+    assert "4111-1111" not in hidden
     assert "21 bytes, hidden" in hidden
     assert list_audit(session) == []
-    assert "4111" in penstock("jobs", "show", job_id, "--payload").out
+    assert "4111-1111" in penstock("jobs", "show", job_id, "--payload").out
     shown = penstock("jobs", "show", job_id, "--payload", "--json", "--actor", "bob")
     assert shown.document["payload"] == {"card": "4111-1111"}
     assert [(row["actor"], row["action"], row["target"]) for row in list_audit(session)] == [
@@ -128,7 +128,7 @@ def test_a_result_is_hidden_like_the_payload(penstock: Command, session: Session
     assert "result    20 bytes, hidden (--payload shows it)" in penstock("jobs", "show", job_id).out
     document = penstock("jobs", "show", job_id, "--json").document
     assert (document["result_bytes"], "result" in document) == (20, False)
-    assert "4111" in penstock("jobs", "show", job_id, "--payload").out
+    assert "4111-1111" in penstock("jobs", "show", job_id, "--payload").out
     assert penstock("jobs", "show", job_id, "--payload", "--json").document["result"] == {"card": "4111-1111"}
 
 

@@ -21,7 +21,7 @@ def test_quarantined_messages_are_listed_without_their_bodies(penstock: Command,
     assert (document["id"], document["queue"], document["type"], document["bytes"]) == (1, "demo", "demo.add", 14)
     out = penstock("quarantine", "list").out
     assert "body is not JSON in UTF-8" in out
-    assert "4111" not in out
+    assert '"card"' not in out
 
 
 def test_a_body_is_hidden_until_it_is_asked_for(penstock: Command, number: str, session: Session) -> None:

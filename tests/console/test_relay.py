@@ -55,7 +55,7 @@ def test_what_is_held_is_listed_and_can_be_tried_again(
     penstock: Command, running: Starter, service: psycopg.Connection, broker_url: str
 ) -> None:
     """With the reason; the payload is not shown."""
-    job_id = enqueue(service, NobodyListens(n=4711))
+    job_id = enqueue(service, NobodyListens(n=471_147_114_711))
     service.commit()
     with Queues(broker_url) as queues:
         running("relay").wait_for("held back")
@@ -64,7 +64,7 @@ def test_what_is_held_is_listed_and_can_be_tried_again(
         assert "0 rows wait; 1 are held" in listed
         assert job_id in listed
         assert "no queue is bound for type demo.nobody_listens" in listed
-        assert "4711" not in listed
+        assert "471147114711" not in listed
         [row] = penstock("outbox", "list", "--json").document["rows"]
         assert (row["id"], row["tries"]) == (job_id, 1)
         assert row["retry_at"] > row["created_at"]

@@ -63,7 +63,7 @@ def test_a_dead_letter_is_replayed_by_a_running_worker(penstock: Command, runnin
     until(lambda: failures() == 2, what="the second failure")
     assert worker.stop() == 0
     shown = penstock("jobs", "show", job_id).out + penstock("jobs", "show", job_id, "--json").out
-    assert "4111" not in worker.text + shown
+    assert "4111-1111" not in worker.text + shown
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -136,8 +136,9 @@ def test_neither_address_nor_text_is_logged(
     printed = "".join(capsys.readouterr()) + str(shown["history"])
     assert "e-mail sent" in printed
     assert "attempt failed" in printed
-    for secret in ("ada", "example.org>", "Grüße", "Zeile"):
-        assert secret not in printed.casefold().replace(".send@example.org>", "")
+    shown_text = printed.casefold().replace(".send@example.org>", "")
+    for secret in ("ada@", "example.org", "Grüße", "Zeile"):
+        assert secret.casefold() not in shown_text
 
 
 def text_of(mail: Any, kind: str) -> str:

@@ -101,7 +101,7 @@ def test_an_error_while_it_is_opened_is_kept_without_its_text(ledger_url: str, m
     with OneWorker(ledger_url, [charge], keyring=RING) as worker:
         row = worker.run(a_charge(card))
     [attempt] = row["history"]
-    assert (attempt["error_class"], "4111" in str(row["history"])) == ("RuntimeError", False)
+    assert (attempt["error_class"], "4111-1111" in str(row["history"])) == ("RuntimeError", False)
 
 
 def test_a_clear_value_on_the_wire_is_a_dead_letter_that_says_so(worker: OneWorker, ledger_url: str) -> None:
@@ -112,7 +112,7 @@ def test_a_clear_value_on_the_wire_is_a_dead_letter_that_says_so(worker: OneWork
     row = worker.show(message.id)
     assert (row["state"], row["reason"]) == ("dead", "invalid_payload")
     assert "field 'card': must be sealed" in row["error"]
-    assert "4111" not in row["error"]
+    assert "4111-1111" not in row["error"]
 
 
 def test_a_producer_without_a_keyring_says_what_it_needs(ledger_url: str) -> None:
