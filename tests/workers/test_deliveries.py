@@ -153,3 +153,15 @@ def test_reconnecting_leaks_no_file(deliveries: Deliveries) -> None:
     for _ in range(30):
         reconnect()
     assert len(list(Path("/proc/self/fd").iterdir())) <= files + 2
+
+
+def test_bodies_of_any_size_arrive_whole_and_in_order(deliveries: Deliveries, broker_url: str) -> None:
+    """Small ones are read in one go, large ones and those in several frames as pika does, in any mixture."""
+    sizes = [0, 1, 70_000, 20, 65_536, 65_537, 300_000, 5, 131_064, 0, 131_065, 3]
+    sent = [bytes([number]) * size for number, size in enumerate(sizes)]
+    with channel_on(broker_url) as channel:
+        for body in sent:
+            channel.basic_publish("", "test", body)
+    received = take(deliveries, len(sent))
+    assert [delivery.body for delivery in received] == sent
+    assert [delivery.tag for delivery in received] == list(range(received[0].tag, received[0].tag + len(sent)))

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pika
 import pika.exceptions
-from pika.adapters.select_connection import SelectConnection
 from tenacity import RetryCallState, wait_random_exponential
 
 from penstock.producers.client.endpoint import Endpoint, describe
 from penstock.schemas.message import EXCHANGE
 from penstock.workers import topology
+from penstock.workers.connection import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -70,7 +70,7 @@ class Deliveries:
         self._name = name
         self._log = log
         self._on_declared_anew = on_declared_anew
-        self._connection: SelectConnection | None = None
+        self._connection: Connection | None = None
         self._channel: Channel | None = None
         self._consumers: dict[str, str] = {}
         self._generations = itertools.count(1)
@@ -168,7 +168,7 @@ class Deliveries:
                 self._log.warning("connection to RabbitMQ lost", broker=str(self._endpoint), error=_text(error))
             connection.ioloop.stop()
 
-        self._connection = SelectConnection(
+        self._connection = Connection(
             self._endpoint.parameters, on_open_callback=on_open, on_open_error_callback=on_end, on_close_callback=on_end
         )
         if self._stopping.is_set():
@@ -179,7 +179,7 @@ class Deliveries:
         self._connection.ioloop.start()
         return opened
 
-    def _watch_refused(self, connection: SelectConnection) -> None:
+    def _watch_refused(self, connection: Connection) -> None:
         """Start over once a queue that was refused can be declared; the others are consumed meanwhile."""
         while self._connection is connection and not self._stopping.wait(REFUSED_SECONDS):
             wanted = {queue: self._bindings[queue] for queue in self.refused}
