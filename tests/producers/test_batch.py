@@ -41,7 +41,21 @@ def test_an_outcome_is_recorded_once() -> None:
 
 def test_an_empty_batch_is_done() -> None:
     """Nobody would wake its waiter."""
-    assert Batch([], timeout_seconds=10).wait().failures == []
+    batch = Batch([], timeout_seconds=10)
+    assert batch.wait().failures == []
+    assert batch.done.result(timeout=0) is batch
+
+
+def test_the_future_is_done_whether_it_is_asked_for_before_or_after() -> None:
+    """It is made for those who ask; a second wait returns at once, too."""
+    early, late = (Batch(messages(1), timeout_seconds=10) for _ in range(2))
+    told: list[Batch] = []
+    early.done.add_done_callback(lambda future: told.append(future.result()))
+    for batch in (early, late):
+        batch.settle(0, None)
+        assert batch.wait() is batch.wait() is batch
+    late.done.add_done_callback(lambda future: told.append(future.result()))
+    assert told == [early, late]
 
 
 def test_a_dead_io_thread_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,10 @@
 """Messages that were submitted together, and the outcome of each."""
 
+import contextlib
+import threading
 import time
 from collections.abc import Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from datetime import UTC, datetime
 
 from penstock.producers.client.errors import PublishError, PublishTimeout
@@ -37,27 +39,38 @@ class Batch:
     After `wait()`, `errors[i]` belongs to `messages[i]`: None means confirmed by RabbitMQ.
     """
 
-    __slots__ = ("_pending", "_settled", "confirmed_at", "deadline", "done", "errors", "messages")
+    __slots__ = ("_done", "_pending", "_settled", "_unsettled", "confirmed_at", "deadline", "errors", "messages")
 
     def __init__(self, messages: Iterable[Message], *, timeout_seconds: float) -> None:
         self.messages = tuple(messages)
         self.deadline = time.monotonic() + timeout_seconds
         self.errors: list[PublishError | None] = [None] * len(self.messages)
         self.confirmed_at = datetime.now(UTC)
-        self.done: Future[Batch] = Future()
-        # A future that runs cannot be cancelled: whoever stops waiting must not disturb the I/O thread.
-        self.done.set_running_or_notify_cancel()
         self._settled = bytearray(len(self.messages))
         self._pending = len(self.messages)
-        if not self.messages:
-            self.done.set_result(self)
+        # A lock that is held until then: to wait for a future costs a publish a tenth of its time.
+        self._unsettled = threading.Lock()
+        self._done: Future[Batch] | None = None
+        if self.messages:
+            self._unsettled.acquire()
 
     def wait(self) -> "Batch":
         """Block until each message is confirmed or has failed; raises nothing for those that failed."""
-        try:
-            return self.done.result(timeout=self.patience_seconds)
-        except TimeoutError:
+        if not self._unsettled.acquire(timeout=self.patience_seconds):
             return self.give_up()
+        self._unsettled.release()
+        return self
+
+    @property
+    def done(self) -> "Future[Batch]":
+        """The same for those who do not block; its callbacks run in the I/O thread, or at once."""
+        if self._done is None:
+            self._done = Future()
+            # A future that runs cannot be cancelled: whoever stops waiting must not disturb the I/O thread.
+            self._done.set_running_or_notify_cancel()
+            if not self._pending:
+                self._finish(self._done)
+        return self._done
 
     @property
     def patience_seconds(self) -> float:
@@ -90,5 +103,12 @@ class Batch:
         if self._pending:
             return False
         self.confirmed_at = datetime.now(UTC)
-        self.done.set_result(self)
+        self._unsettled.release()
+        if self._done is not None:
+            self._finish(self._done)
         return True
+
+    def _finish(self, done: "Future[Batch]") -> None:
+        # Whoever asks for the future while the last outcome comes, and the I/O thread, may both be here.
+        with contextlib.suppress(InvalidStateError):
+            done.set_result(self)

@@ -1,0 +1,58 @@
+"""Confirmed publishes by pika's `SelectConnection` and nothing else, with so many outstanding at any time."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pika
+from pika.adapters.select_connection import SelectConnection
+
+from penstock.producers.client.properties import properties_of
+from penstock.schemas.message import EXCHANGE, Message
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pika.adapters.base_connection import BaseConnection
+
+
+def publish_windowed(url: str, message: Message, *, outstanding: int, publishes: int) -> float:
+    """Publishes per second of the same message: one thread, no hand-over, no retries, no deadline."""
+    properties = properties_of(message)
+    sent = confirmed = 0
+    started = ended = 0.0
+
+    def on_open(opened: BaseConnection[Any]) -> None:
+        opened.channel(on_open_callback=on_channel)
+
+    def on_channel(channel: pika.channel.Channel) -> None:
+        def begin(_: object) -> None:
+            nonlocal started
+            started = time.perf_counter()
+            send(channel)
+
+        channel.confirm_delivery(lambda frame: on_confirm(channel, frame.method), callback=begin)
+
+    def send(channel: pika.channel.Channel) -> None:
+        nonlocal sent
+        while sent < publishes and sent - confirmed < outstanding:
+            channel.basic_publish(EXCHANGE, message.type, message.body, properties, mandatory=True)
+            sent += 1
+
+    def on_confirm(channel: pika.channel.Channel, confirm: Any) -> None:
+        nonlocal confirmed, ended
+        confirmed = confirm.delivery_tag if confirm.multiple else confirmed + 1
+        if confirmed >= publishes:
+            ended = time.perf_counter()
+            connection.close()
+        else:
+            send(channel)
+
+    connection = SelectConnection(
+        pika.URLParameters(url),
+        on_open_callback=on_open,
+        on_close_callback=lambda closed, _: closed.ioloop.stop(),
+    )
+    connection.ioloop.start()
+    return publishes / (ended - started)
