@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.contenders import Dramatiq, Penstock
 from benchmarks.load import Load
-from benchmarks.processes import Cpu, cpu_names, peak_megabytes
+from benchmarks.processes import Cpu, cpu_names, peak_megabytes, private_megabytes
 from benchmarks.rounds import Figure, Line, Measurement, Ratio, Sample, main
 from benchmarks.site import fresh_site, running, wait_for
 
@@ -43,6 +43,7 @@ LINES: tuple[Line, ...] = (
     Ratio("drain, each with a dedup key", KEYED, THEIRS),
     *costs(OURS, KEYED, THEIRS),
     Ratio("peak memory of a worker process, MB", f"{OURS}: peak MB", f"{THEIRS}: peak MB", at_most=1.3),
+    Ratio("of that its own, not shared with its parent, MB", f"{OURS}: private MB", f"{THEIRS}: private MB"),
 )
 
 
@@ -53,6 +54,7 @@ class Run(NamedTuple):
     seconds: float
     cpu: Cpu
     peak_megabytes: float
+    private_megabytes: float
 
     @property
     def rate(self) -> float:
@@ -64,6 +66,7 @@ class Run(NamedTuple):
             name: self.rate,
             **self.cpu.sample(name, self.jobs),
             f"{name}: peak MB": self.peak_megabytes,
+            f"{name}: private MB": self.private_megabytes,
         }
 
 
@@ -94,7 +97,8 @@ def run_all(site: Site, contender: Contender, load: Load, *, processes: int = 1)
         spent = site.cpu(worker).since(before)
         progress = wait_for(site, site.progress, worker)
         peak = max(peak_megabytes(pid) for pid in progress.pids)
-    return Run(load.jobs, finished - progress.first, spent, peak)
+        private = max(private_megabytes(pid) for pid in progress.pids)
+    return Run(load.jobs, finished - progress.first, spent, peak, private)
 
 
 def rate_of_first(site: Site, contender: Contender, jobs: int, *, processes: int = 1) -> float:

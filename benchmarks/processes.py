@@ -1,4 +1,4 @@
-"""What processes cost, read from /proc: CPU seconds of whole trees, the peak memory of one process."""
+"""What processes cost, read from /proc: CPU seconds of whole trees, the memory of one process."""
 
 from __future__ import annotations
 
@@ -52,6 +52,12 @@ def peak_megabytes(pid: int) -> float:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024
     return float("nan")
+
+
+def private_megabytes(pid: int) -> float:
+    """What the process has for itself: pages that it shares with those it was forked from do not count."""
+    rollup = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in rollup if line.startswith("Private_")) / 1024
 
 
 def listener(port: int) -> int | None:
