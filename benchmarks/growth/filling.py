@@ -58,3 +58,5 @@ def _fill(url: str, statements: tuple[str, ...], jobs: int, values: dict[str, in
             for statement in statements:
                 connection.execute(statement.encode(), bounds | values)
         connection.execute("VACUUM ANALYZE")
+        # Or the large ledger would be written to disk while it is measured, and the small one not at all.
+        connection.execute("CHECKPOINT")

@@ -164,3 +164,5 @@ def test_no_more_than_a_window_is_on_its_way(
         passed = dispatcher.passed_at
         until(lambda: dispatcher.passed_at > passed + 0.3, what="some more passes")
         assert ready(broker_url, "test") == 5
+        session.connection.exec_driver_sql("UPDATE jobs SET state = 'completed' WHERE dispatched_at IS NOT NULL")
+        until(lambda: ready(broker_url, "test") == 10, what="the next window, once the first is claimed")

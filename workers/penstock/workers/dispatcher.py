@@ -36,6 +36,8 @@ WINDOW_JOBS = 1000
 SENT_BATCHES_MAX = 4  # of so many queues' jobs the confirms are waited for at a time
 IDLE_SECONDS = 0.1
 QUEUES_SECONDS = 1.0
+# To count what is due takes at most this part of the time, however much it is.
+COUNTING_SHARE = 0.02
 LOST_CHECK_SECONDS = 5.0
 # A delivery may be held unclaimed by a worker for a second or two; a queue must stay empty for longer than that.
 LOST_AFTER_SECONDS = 10.0
@@ -83,9 +85,10 @@ class Dispatcher:
         self._session: Session | None = None
         self._queues: list[str] = []
         self._holds: dict[str, _Hold] = {}
-        self._queues_at = self._lost_at = self._overdue_at = self._lease_at = -1e9
+        self._queues_at = self._count_at = self._lost_at = self._overdue_at = self._lease_at = -1e9
         self._leads = False
         self._empty: set[str] = set()
+        self._full: set[str] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="dispatcher", daemon=True)
         self.passed_at = self.answered_at = time.monotonic()
@@ -140,9 +143,11 @@ class Dispatcher:
             return False
         if now - self._queues_at > QUEUES_SECONDS:
             self._queues_at = now
-            due = dispatches.due_queues(session)
-            self._metrics.due(due)
-            self._queues = sorted(self._known_queues | {queue for queue, _, _ in due})
+            self._queues = sorted(self._known_queues | dispatches.waiting_queues(session))
+        if now > self._count_at:
+            self._metrics.due(dispatches.due_queues(session))
+            took = time.monotonic() - now
+            self._count_at = now + max(QUEUES_SECONDS, took / COUNTING_SHARE)
         if now - self._overdue_at > OVERDUE_CHECK_SECONDS:
             self._overdue_at = now
             self._warn(dispatches.suspect_overdue(session), "dispatched long ago and not claimed: dispatched again")
@@ -190,11 +195,12 @@ class Dispatcher:
 
     def _send(self, session: Session, queue: str) -> _Sent | None:
         """Select and publish, without a lock; None if nothing is due, or enough is on its way."""
+        if queue in self._full and not self._room(session, queue):
+            return None  # without having read payloads for nothing
         due = dispatches.select_due(session, queue=queue, limit=BATCH_JOBS_MAX)
         if not due:
             return None
-        room = WINDOW_JOBS - dispatches.count_dispatched(session, queue)
-        due = due[: max(0, room)]
+        due = due[: self._room(session, queue)]
         if not due:
             return None
         reach(Failpoint.DUE_SELECTED)
@@ -203,6 +209,15 @@ class Dispatcher:
         batch = self._publisher.submit_many([row.message for row in due], timeout_seconds=seconds)
         reach(Failpoint.DUE_PUBLISHED)
         return _Sent(queue, due, batch)
+
+    def _room(self, session: Session, queue: str) -> int:
+        """How many more rows of the queue may be on their way."""
+        room = max(0, WINDOW_JOBS - dispatches.count_dispatched(session, queue))
+        if room:
+            self._full.discard(queue)
+        else:
+            self._full.add(queue)
+        return room
 
     def _mark(self, session: Session, sent: _Sent) -> int:
         """Wait for the confirms, mark what had not moved on; returns how many were confirmed."""
