@@ -49,6 +49,12 @@ def timed(sent: float, padding: str) -> None:
     clock.arrived(sent)
 
 
+@dramatiq.actor(queue_name="benchmark")
+def timed_pause(sent: float, padding: str) -> None:
+    clock.arrived(sent)
+    time.sleep(PAUSE_SECONDS)
+
+
 @contextmanager
 def taken(key: str) -> Iterator[psycopg.Connection | None]:
     """What people write by hand: take the key, commit, run, note that it is done, commit. None: somebody has run it."""

@@ -7,7 +7,7 @@ import argparse
 import time
 from pathlib import Path
 
-from benchmarks import dispatching, latency, limits, pauses, publishing, report, transactional
+from benchmarks import busy, dispatching, embedded, latency, limits, pauses, publishing, report, transactional
 from benchmarks.peers import race
 from benchmarks.peers.field import PEERS
 from benchmarks.record import Record
@@ -21,6 +21,8 @@ MEASUREMENTS: dict[str, Measurement] = {
     "dispatching": dispatching.MEASUREMENT,
     "pauses": pauses.MEASUREMENT,
     "latency": latency.MEASUREMENT,
+    "busy": busy.MEASUREMENT,
+    "embedded": embedded.MEASUREMENT,
     "limits": limits.MEASUREMENT,
 }
 FOLDER = Path(__file__).parents[1] / "docs"

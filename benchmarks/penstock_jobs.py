@@ -41,6 +41,13 @@ class Timed(Job, type="benchmark.timed", queue="benchmark"):
     padding: str
 
 
+class TimedPause(Job, type="benchmark.timed_pause", queue="benchmark"):
+    """Tells how long it took to be started, then works for 5 ms without using the CPU."""
+
+    sent: float
+    padding: str
+
+
 @handler(Noop)
 def noop(job: Noop, ctx: Context) -> None:
     clock.tick()
@@ -62,3 +69,9 @@ def add_row(job: AddRow, ctx: Context) -> None:
 @handler(Timed)
 def timed(job: Timed, ctx: Context) -> None:
     clock.arrived(job.sent)
+
+
+@handler(TimedPause)
+def timed_pause(job: TimedPause, ctx: Context) -> None:
+    clock.arrived(job.sent)
+    time.sleep(PAUSE_SECONDS)
