@@ -6,6 +6,7 @@ microsecond, is the same for every contender, and the measuring program can read
 
 from __future__ import annotations
 
+import json
 import mmap
 import os
 import struct
@@ -33,6 +34,8 @@ class Clock:
         with self._lock:
             if self._ticks is None:
                 self._ticks, self._first = _mapped(_file("ticks")), now
+                threads = {str(thread.native_id): thread.name for thread in threading.enumerate()}
+                _file("threads").write_text(json.dumps(threads))
             self._count += 1
             _TICKS.pack_into(self._ticks, 0, self._first, now, self._count)
 
@@ -77,6 +80,14 @@ def read_progress(folder: Path) -> Progress | None:
 def read_waits(folder: Path) -> list[float]:
     """How long each job took that told, in seconds and in the order of arrival within each process."""
     return [seconds for file in folder.glob("*.waits") for seconds in array("d", file.read_bytes())]
+
+
+def read_threads(folder: Path) -> dict[int, dict[int, str]]:
+    """The names of the threads by their ids at the first job, of each process by its pid."""
+    return {
+        int(file.stem): {int(thread): name for thread, name in json.loads(file.read_text()).items()}
+        for file in folder.glob("*.threads")
+    }
 
 
 def _file(kind: str) -> Path:

@@ -7,7 +7,18 @@ import argparse
 import time
 from pathlib import Path
 
-from benchmarks import busy, dispatching, embedded, latency, limits, pauses, publishing, report, transactional
+from benchmarks import (
+    busy,
+    dispatching,
+    embedded,
+    latency,
+    limits,
+    microseconds,
+    pauses,
+    publishing,
+    report,
+    transactional,
+)
 from benchmarks.peers import race
 from benchmarks.peers.field import PEERS
 from benchmarks.record import Record
@@ -23,6 +34,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "latency": latency.MEASUREMENT,
     "busy": busy.MEASUREMENT,
     "embedded": embedded.MEASUREMENT,
+    "microseconds": microseconds.MEASUREMENT,
     "limits": limits.MEASUREMENT,
 }
 FOLDER = Path(__file__).parents[1] / "docs"

@@ -80,6 +80,12 @@ def _holds(folder: Path, sockets: set[str]) -> bool:
         return False
 
 
+def thread_seconds(pid: int, thread: int) -> float:
+    """What one thread of a process has used."""
+    fields = (PROC / str(pid) / "task" / str(thread) / "stat").read_text().rpartition(")")[2].split()
+    return sum(int(value) for value in fields[11:13]) / TICKS_PER_SECOND
+
+
 def _stats() -> dict[int, list[str]]:
     """The fields of /proc/PID/stat after the name, for every process."""
     found = {}
