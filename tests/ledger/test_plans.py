@@ -94,7 +94,7 @@ def dispatching(session: Session) -> None:
     due = dispatches.select_due(session, queue="demo", limit=10)
     dispatches.mark_dispatched(session, due)
     dispatches.count_dispatched(session, "demo")
-    dispatches.waiting_queues(session)
+    dispatches.queues_to_look_at(session)
     dispatches.due_queues(session)
     dispatches.dispatched_queues(session)
     dispatches.suspect_lost(session, queue="demo", older_seconds=1)
@@ -213,7 +213,7 @@ def test_what_looks_every_second_does_not_read_the_backlog(postgres: Ledger, mon
         with undone(session), recorded(session, seen):
             found = {row.queue: row.jobs for row in session.run(Statement(dispatches._due_queues))}
             dispatches.dispatched_queues(session)
-            assert len(dispatches.waiting_queues(session)) == 21
+            assert len(dispatches.queues_to_look_at(session)) == 21
             jobs.oldest_due_seconds(session)
         assert found["demo"] == 10
         assert len(found) == 21

@@ -31,17 +31,16 @@ def session(migrated_database_url: str) -> Iterator[Session]:
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Intervals of tenths of a second."""
-    for name, seconds in {"QUEUES_SECONDS": 0.1, "LOST_CHECK_SECONDS": 0.2, "LOST_AFTER_SECONDS": 0.5}.items():
+    for name, seconds in {"LOST_CHECK_SECONDS": 0.2, "LOST_AFTER_SECONDS": 0.5}.items():
         monkeypatch.setattr(module, name, seconds)
 
 
 @contextmanager
 def dispatching(database_url: str, broker_url: str, folder: Path) -> Iterator[Dispatcher]:
-    """A dispatcher that knows no queues from a registry."""
+    """A dispatcher, which knows of no registry."""
     dispatcher = Dispatcher(
         Ledger(database_url),
         broker_url=broker_url,
-        queues=set(),
         metrics=CaretakerMetrics(MetricFiles(folder / "metrics", "dispatcher")),
         log=structlog.get_logger(),
     )

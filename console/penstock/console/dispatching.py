@@ -38,7 +38,6 @@ def run_dispatcher(*, metrics_port: int | None) -> int:
     caretaker = Caretaker(
         database_url=settings.database_url,
         broker_url=broker_url,
-        queues=set(),  # it finds those with due jobs in the ledger
         metrics_dir=metrics_dir,
         slot=slot,
         page=health.page,

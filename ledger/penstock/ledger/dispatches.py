@@ -47,9 +47,9 @@ def count_dispatched(session: Session, queue: str) -> int:
     return int(session.run(_COUNT, queue=queue).scalar_one())
 
 
-def waiting_queues(session: Session) -> set[str]:
-    """Queues with rows that are not on their way, due or not; costs the same however many rows there are."""
-    return {row.queue for row in session.run(_WAITING_QUEUES)}
+def queues_to_look_at(session: Session) -> list[str]:
+    """Queues with due rows that are not on their way; costs the same however many rows there are."""
+    return [row.queue for row in session.run(_QUEUES_TO_LOOK_AT)]
 
 
 def due_queues(session: Session) -> list[tuple[str, int, float]]:
@@ -169,8 +169,15 @@ def _due_queues(dialect: Dialect) -> str:
 
 _QUEUES = Statement(_due_queues)
 
-_WAITING_QUEUES = Statement(
-    lambda _: f"{queues_with(_NOT_ON_THEIR_WAY)} SELECT queue FROM queues WHERE queue IS NOT NULL"
+_QUEUES_TO_LOOK_AT = Statement(
+    lambda dialect: (
+        f"""
+        {queues_with(_NOT_ON_THEIR_WAY)}
+        SELECT queue FROM queues WHERE EXISTS (
+            SELECT 1 FROM jobs WHERE jobs.queue = queues.queue AND {_NOT_ON_THEIR_WAY} AND jobs.due_at <= {dialect.now}
+        ) ORDER BY queue
+    """
+    )
 )
 
 _DISPATCHED_QUEUES = Statement(

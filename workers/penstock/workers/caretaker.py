@@ -32,7 +32,6 @@ class Caretaker:
         *,
         database_url: str,
         broker_url: str,
-        queues: set[str],
         metrics_dir: Path,
         slot: str,
         page: Page | None,
@@ -49,7 +48,7 @@ class Caretaker:
         self._replier: Replier | None = None
         if broker_url != "local":
             self._replier = Replier(ledger, broker_url=broker_url, log=log)
-            self._dispatcher = Dispatcher(ledger, broker_url=broker_url, queues=queues, metrics=care, log=log)
+            self._dispatcher = Dispatcher(ledger, broker_url=broker_url, metrics=care, log=log)
         self._rescuer = Rescuer(ledger, metrics=Metrics(files), care=care, counts_due=self._dispatcher is None, log=log)
 
     def run(self) -> int:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 WINDOW_JOBS = 1000
 SENT_BATCHES_MAX = 4  # of so many queues' jobs the confirms are waited for at a time
 IDLE_SECONDS = 0.1
-QUEUES_SECONDS = 1.0
+COUNT_SECONDS = 1.0
 # To count what is due takes at most this part of the time, however much it is.
 COUNTING_SHARE = 0.02
 LOST_CHECK_SECONDS = 5.0
@@ -71,21 +71,17 @@ class _Sent(NamedTuple):
 class Dispatcher:
     """One thread. Any number of dispatchers may run; the lease only saves double work."""
 
-    def __init__(
-        self, ledger: Ledger, *, broker_url: str, queues: set[str], metrics: CaretakerMetrics, log: Any
-    ) -> None:
+    def __init__(self, ledger: Ledger, *, broker_url: str, metrics: CaretakerMetrics, log: Any) -> None:
         self._ledger = ledger
         self._broker_url = broker_url
-        self._known_queues = queues
         self._metrics = metrics
         self._log = log
         self._id = str(uuid.uuid4())
         self._publisher = Publisher(broker_url, name="penstock-dispatcher", timeout_seconds=PUBLISH_SECONDS)
         self._lookout = Lookout(broker_url, name="penstock-dispatcher")
         self._session: Session | None = None
-        self._queues: list[str] = []
         self._holds: dict[str, _Hold] = {}
-        self._queues_at = self._count_at = self._lost_at = self._overdue_at = self._lease_at = -1e9
+        self._count_at = self._lost_at = self._overdue_at = self._lease_at = -1e9
         self._leads = False
         self._empty: set[str] = set()
         self._full: set[str] = set()
@@ -131,7 +127,7 @@ class Dispatcher:
         self._sign_off()
 
     def _pass(self, session: Session) -> bool:
-        """One look at every queue; whether something was dispatched."""
+        """One look at every queue that has something due; whether something was dispatched."""
         now = time.monotonic()
         if now - self._lease_at > LEASE_SECONDS / 3:
             self._leads = take_lease(session, name=LEASE_NAME, holder=self._id, seconds=LEASE_SECONDS)
@@ -141,13 +137,10 @@ class Dispatcher:
             self._lookout.close()
             self._stopping.wait(LEASE_SECONDS / 5)
             return False
-        if now - self._queues_at > QUEUES_SECONDS:
-            self._queues_at = now
-            self._queues = sorted(self._known_queues | dispatches.waiting_queues(session))
         if now > self._count_at:
             self._metrics.due(dispatches.due_queues(session))
             took = time.monotonic() - now
-            self._count_at = now + max(QUEUES_SECONDS, took / COUNTING_SHARE)
+            self._count_at = now + max(COUNT_SECONDS, took / COUNTING_SHARE)
         if now - self._overdue_at > OVERDUE_CHECK_SECONDS:
             self._overdue_at = now
             self._warn(dispatches.suspect_overdue(session), "dispatched long ago and not claimed: dispatched again")
@@ -177,7 +170,7 @@ class Dispatcher:
     def _send_ahead(self, session: Session) -> Iterator[_Sent]:
         """What was sent to each queue, a few queues later."""
         under_way: deque[_Sent] = deque()
-        for queue in self._queues:
+        for queue in dispatches.queues_to_look_at(session):
             if self._holds.get(queue, _NOT_HELD).until > time.monotonic():
                 continue
             if (sent := self._send(session, queue)) is not None:

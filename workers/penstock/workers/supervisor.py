@@ -192,7 +192,6 @@ class Supervisor:
             return Caretaker(
                 database_url=pool.database_url,
                 broker_url=pool.broker_url,
-                queues=set(self.registry.bindings(pool.queues)),
                 metrics_dir=pool.metrics_dir,
                 slot=slot,
                 page=page,
