@@ -81,10 +81,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"message_id": UUID4}, "message_id is a UUIDv4; set it to a UUIDv7"),
     ({"message_id": "x" * 100_000}, "message_id is not a UUID"),
     ({"message_id": "\x00"}, "message_id is not a UUID"),
+    ({"message_id": b"\xff"}, "message_id is not a UUID"),  # what AMQP libraries make of bytes that are not UTF-8
     ({"type": None}, "type is missing"),
     ({"type": ""}, "type is not a job type name"),
     ({"type": "a b"}, "type is not a job type name"),
     ({"type": "#"}, "type is not a job type name"),
+    ({"type": b"\xff"}, "type is not a job type name"),
+    ({"content_type": b"\xff"}, "content_type must be application/json"),
+    *[({"reply_to": it}, "reply_to must begin with") for it in ("", "test", b"\xff", 7)],
     ({"content_type": "text/plain"}, "content_type must be application/json"),
     ({"content_type": ""}, "content_type must be application/json"),
     ({"body": b""}, "body is not JSON"),
@@ -249,11 +253,12 @@ def test_ten_thousand_random_bodies_are_read_or_refused() -> None:
 
 
 @given(
-    message_id=st.none() | st.text(),
-    type=st.none() | st.text(),
+    message_id=st.none() | st.text() | st.binary(),
+    type=st.none() | st.text() | st.binary(),
     content_type=st.sampled_from([None, "application/json", "x"]),
-    correlation_id=st.none() | st.text(),
-    app_id=st.none() | st.text(),
+    correlation_id=st.none() | st.text() | st.binary(),
+    app_id=st.none() | st.text() | st.binary(),
+    reply_to=st.none() | st.text() | st.binary(),
     headers=st.none()
     | st.dictionaries(
         st.sampled_from(["dedup-key", "schema-version", "due-at", "tenant", "traceparent", "x"]),

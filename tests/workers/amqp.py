@@ -1,6 +1,7 @@
 """RabbitMQ as another program sees it: plain pika, following the wire table."""
 
 import json
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -50,3 +51,30 @@ def ready(url: str, queue: str) -> int | None:
             return connection.channel().queue_declare(queue, passive=True).method.message_count
         except ChannelClosedByBroker:
             return None
+
+
+class RawHeaders(pika.BasicProperties):
+    """Properties that have nothing but one header, `x`, of a value that pika would not write."""
+
+    def __init__(self, value: bytes) -> None:
+        super().__init__()
+        self._value = value
+
+    def encode(self) -> list[bytes]:
+        """The flag of the headers, their size, the name, the value."""
+        return [struct.pack(">HI", self.FLAG_HEADERS, 2 + len(self._value)), b"\1x", self._value]
+
+
+def nested(levels: int) -> bytes:
+    """The value of a header: a table in a table in a table."""
+    value = b"V"
+    for _ in range(levels):
+        value = b"F" + struct.pack(">I", 2 + len(value)) + b"\1x" + value
+    return value
+
+
+UNREADABLE_HEADERS = {
+    "milliseconds for seconds": RawHeaders(b"T" + struct.pack(">Q", 1_700_000_000_000)),
+    "before 1970": RawHeaders(b"T" + struct.pack(">q", -1)),
+    "tables in tables": RawHeaders(nested(2_000)),
+}

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import update
 from tests.waiting import until
 from tests.workers import jobs
-from tests.workers.amqp import channel_on, put, put_note, ready
+from tests.workers.amqp import UNREADABLE_HEADERS, channel_on, put, put_note, ready
 from tests.workers.site import Site
 
 from penstock.ledger.dead_letters import Selection, replay_dead
@@ -39,6 +39,10 @@ PROPERTIES: list[dict[str, Any]] = [
     {"headers": {"dedup-key": "x" * 256}},
     {"headers": {"dedup-key": "a\x00b"}},
     {"headers": {"tenant": 7}},
+    {"message_id": b"\xff"},
+    {"job_type": b"\xff"},
+    {"reply_to": b"\xff"},
+    {"correlation_id": b"\xff"},
 ]
 
 
@@ -124,12 +128,16 @@ def test_garbage_is_quarantined_once_and_its_neighbours_run(full_site: Site) -> 
         for index, message in enumerate(broken):
             put(channel, **{"job_type": "test.note", "routing_key": "test.note", **message})
             good.append(put_note(channel, f"neighbour {index}"))
+        for properties in UNREADABLE_HEADERS.values():
+            channel.basic_publish("penstock.jobs", "test.note", b'{"name":"never"}', properties, mandatory=True)
+            good.append(put_note(channel, "neighbour of headers"))
     for job_id in good:
         assert site.await_end(job_id)["state"] == "completed"
-    until(lambda: count_quarantine(site.session) - before >= len(broken), what="all in quarantine")
+    bad = len(broken) + len(UNREADABLE_HEADERS)
+    until(lambda: count_quarantine(site.session) - before >= bad, what="all in quarantine")
     kept = list_quarantine(site.session, limit=1000)[: count_quarantine(site.session) - before]
-    assert len(kept) == len(broken)
-    assert len({item["reason"] for item in kept}) >= 9
+    assert len(kept) == bad
+    assert len({item["reason"] for item in kept}) >= 10
     assert site.sink.events("ran", name="never") == []
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import structlog
 from tests.waiting import until
-from tests.workers.amqp import channel_on, put, put_note, ready
+from tests.workers.amqp import UNREADABLE_HEADERS, channel_on, put, put_note, ready
 
 from penstock.workers import deliveries as module
 from penstock.workers.deliveries import Deliveries, Delivery
@@ -165,3 +165,20 @@ def test_bodies_of_any_size_arrive_whole_and_in_order(deliveries: Deliveries, br
     received = take(deliveries, len(sent))
     assert [delivery.body for delivery in received] == sent
     assert [delivery.tag for delivery in received] == list(range(received[0].tag, received[0].tag + len(sent)))
+
+
+@pytest.mark.parametrize("size", [0, 10, 100_000])
+def test_headers_that_pika_cannot_read_do_not_end_the_connection(
+    deliveries: Deliveries, broker_url: str, size: int
+) -> None:
+    """RabbitMQ takes them from anybody, and would deliver them again to every worker, over and over."""
+    generation = deliveries.generation
+    with channel_on(broker_url) as channel:
+        for properties in UNREADABLE_HEADERS.values():
+            channel.basic_publish("", "test", b"x" * size, properties)
+        put_note(channel, "behind them")
+    *unreadable, readable = take(deliveries, len(UNREADABLE_HEADERS) + 1)
+    assert [(it.properties, len(it.body)) for it in unreadable] == [(None, size)] * len(UNREADABLE_HEADERS)
+    assert readable.properties is not None
+    assert readable.properties.type == "test.note"
+    assert deliveries.generation == generation

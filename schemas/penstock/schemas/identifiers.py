@@ -15,10 +15,10 @@ def new_job_id() -> str:
     return str(uuid_utils.uuid7())
 
 
-def parse_job_id(text: str | None) -> str:
+def parse_job_id(text: object) -> str:
     """The canonical form of a job id from outside; raises `UnreadableMessage` unless it is a UUIDv7."""
     try:
-        parsed = uuid_utils.UUID(text or "")
+        parsed = uuid_utils.UUID(text if isinstance(text, str) else "")
     except ValueError:
         raise UnreadableMessage("message_id", "is not a UUID; set it to a UUIDv7") from None
     if parsed.version != 7:

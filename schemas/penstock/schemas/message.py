@@ -221,9 +221,9 @@ def _read_digests(value: object) -> str:
     return value
 
 
-def _reply_queue(name: str) -> str | None:
+def _reply_queue(name: object) -> str | None:
     """Replies go to queues that are for replies: nobody may make us publish into a queue of jobs."""
-    if not name.startswith(REPLY_PREFIXES):
+    if not isinstance(name, str) or not name.startswith(REPLY_PREFIXES):
         raise UnreadableMessage("reply_to", f"must begin with one of {', '.join(REPLY_PREFIXES)}")
     return _text("reply_to", name, TEXT_LENGTH_MAX)
 

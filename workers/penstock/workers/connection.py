@@ -7,7 +7,7 @@ from typing import Any
 import pika.spec
 from pika.adapters.select_connection import SelectConnection
 
-from penstock.workers.delivery_frames import Delivered, Not, read_delivery
+from penstock.workers.delivery_frames import Delivered, Not, read_delivery, read_unreadable_header
 
 READ_BYTES = 64 * 1024
 
@@ -15,7 +15,8 @@ READ_BYTES = 64 * 1024
 class Connection(SelectConnection):
     """Reads deliveries in one go, and everything else as pika does.
 
-    Of the `method` that a consumer is given, only `consumer_tag` and `delivery_tag` mean something.
+    Of the `method` that a consumer is given, only `consumer_tag` and `delivery_tag` mean something. The properties are
+    None if they cannot be read: pika would end the connection, and so the next one, with the same message.
     """
 
     _frame_buffer: bytes
@@ -55,7 +56,12 @@ class Connection(SelectConnection):
 
     def _read_one(self) -> bool:
         """Read one frame as pika does; false when a part of it is missing."""
-        consumed, frame = self._read_frame()  # type: ignore[attr-defined]
+        try:
+            consumed, frame = self._read_frame()  # type: ignore[attr-defined]
+        except Exception:
+            if (header := read_unreadable_header(self._frame_buffer)) is None:
+                raise
+            consumed, frame = header
         if frame:
             self._trim_frame_buffer(consumed)  # type: ignore[attr-defined]
             self._process_frame(frame)  # type: ignore[attr-defined]

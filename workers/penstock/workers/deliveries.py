@@ -42,7 +42,8 @@ class Delivery(NamedTuple):
     generation: int
     tag: int
     queue: str
-    properties: pika.BasicProperties
+    properties: pika.BasicProperties | None
+    """None: there are some that cannot be read"""
     body: bytes
 
 
@@ -285,7 +286,7 @@ class Deliveries:
     def _receiver(self, queue: str) -> Callable[..., None]:
         put, generation = self.inbox.put, self._applied_generation
 
-        def receive(_channel: Channel, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
+        def receive(_channel: Channel, method: Any, properties: pika.BasicProperties | None, body: bytes) -> None:
             put(Delivery(generation, method.delivery_tag, queue, properties, body))
 
         return receive

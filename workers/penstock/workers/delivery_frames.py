@@ -11,6 +11,7 @@ from enum import Enum
 from typing import NamedTuple
 
 import pika
+import pika.frame
 import pika.spec
 
 # A frame is its type, channel and size, the payload, and an end mark.
@@ -35,7 +36,8 @@ class Delivered(NamedTuple):
     channel: int
     consumer_tag: str
     delivery_tag: int
-    properties: pika.BasicProperties
+    properties: pika.BasicProperties | None
+    """None: there are some that cannot be read"""
     body: bytes
     frames: int
     end: int
@@ -73,6 +75,24 @@ def read_delivery(data: bytes, at: int) -> Delivered | Not:
     tag_at = at + _DELIVER.size
     consumer_tag = data[tag_at : tag_at + tag_length].decode()
     [delivery_tag] = _TAG.unpack_from(data, tag_at + tag_length)
-    properties = pika.BasicProperties().decode(data, header + _CONTENT.size)
+    properties = _read_properties(data, header + _CONTENT.size)
     content = data[body + FRAME.size : end - 1] if body_size else b""
     return Delivered(channel, consumer_tag, delivery_tag, properties, content, 3 if body_size else 2, end)
+
+
+def read_unreadable_header(data: bytes) -> tuple[int, pika.frame.Header] | None:
+    """The header frame that these bytes begin with, without its properties, and how long it is; None: it is no such."""
+    if len(data) < _CONTENT.size:
+        return None
+    kind, channel, size, _class, _weight, body_size = _CONTENT.unpack_from(data)
+    end = FRAME.size + size + 1
+    if kind != _HEADER or data[end - 1 : end] != bytes([_END]):
+        return None
+    return end, pika.frame.Header(channel, body_size, None)  # type: ignore[arg-type]
+
+
+def _read_properties(data: bytes, at: int) -> pika.BasicProperties | None:
+    try:
+        return pika.BasicProperties().decode(data, at)
+    except Exception:  # a time in milliseconds is after 9999; tables in tables; RabbitMQ takes it, from anybody
+        return None

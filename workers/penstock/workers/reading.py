@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # A type or version that this worker does not know waits this long for one that does.
 UNKNOWN_DELAY_SECONDS = 30.0
 FLOOR_SECONDS = 60.0
+UNREADABLE_HEADERS = "headers hold what cannot be read: a time before 1970 or after 9999, or too many tables in tables"
 
 
 class Reader:
@@ -33,6 +34,8 @@ class Reader:
     def read(self, delivery: Delivery) -> Offer | Unreadable:
         """An offer in the state that the job should get, or the reason why it cannot be read."""
         properties = delivery.properties
+        if properties is None:
+            return Unreadable(delivery.queue, UNREADABLE_HEADERS, delivery.body)
         try:
             message = read_message(
                 message_id=properties.message_id,
