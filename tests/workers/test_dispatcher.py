@@ -14,6 +14,7 @@ from tests.ledger.samples import put, row_of
 from tests.waiting import until
 from tests.workers.amqp import channel_on, ready
 
+from penstock.ledger import dispatches
 from penstock.ledger.database import Ledger, Session
 from penstock.workers import dispatcher as module
 from penstock.workers.caretaker_metrics import CaretakerMetrics
@@ -91,6 +92,43 @@ def test_a_full_queue_holds_up_no_other(
             put(session, queue="b-free", type="b.free")
             until(lambda count=count: ready(broker_url, "b-free") == count, what="the others")  # type: ignore[misc]
         assert time.monotonic() - started < 8
+
+
+def test_what_is_due_is_published_though_it_cannot_be_counted_in_time(
+    session: Session,
+    migrated_database_url: str,
+    broker_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Many long queues, or a slow disk: the time limit of statements ends the count, and only a metric is old."""
+
+    def count_slowly(counting: Session) -> None:
+        counting.connection.exec_driver_sql("SET statement_timeout = '50ms'")
+        counting.connection.exec_driver_sql("SELECT pg_sleep(60)")
+
+    monkeypatch.setattr(dispatches, "due_queues", count_slowly)
+    put(session, queue="test", type="test.note")
+    with dispatching(migrated_database_url, broker_url, tmp_path):
+        until(lambda: ready(broker_url, "test") == 1, what="the message")
+
+
+def test_however_long_a_count_takes_the_next_one_is_not_put_off_for_ever(
+    migrated_database_url: str, broker_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alerts and autoscalers forget what was counted more than a minute ago."""
+    counts: list[int] = []
+    count = dispatches.due_queues
+
+    def counted(counting: Session) -> list[tuple[str, int, float]]:
+        counts.append(1)
+        return count(counting)
+
+    monkeypatch.setattr(dispatches, "due_queues", counted)
+    for name, value in {"COUNT_SECONDS": 0.05, "COUNT_SECONDS_MAX": 0.1, "COUNTING_SHARE": 1e-9}.items():
+        monkeypatch.setattr(module, name, value)
+    with dispatching(migrated_database_url, broker_url, tmp_path):
+        until(lambda: len(counts) > 2, what="the third count")
 
 
 def test_a_queue_that_is_not_ours_is_named_without_a_storm_of_logs(

@@ -38,6 +38,8 @@ IDLE_SECONDS = 0.1
 COUNT_SECONDS = 1.0
 # To count what is due takes at most this part of the time, however much it is.
 COUNTING_SHARE = 0.02
+# But the rules of Prometheus take counts of a minute ago for those of somebody who does not lead any more.
+COUNT_SECONDS_MAX = 20.0
 LOST_CHECK_SECONDS = 5.0
 # A delivery may be held unclaimed by a worker for a second or two; a queue must stay empty for longer than that.
 LOST_AFTER_SECONDS = 10.0
@@ -138,9 +140,7 @@ class Dispatcher:
             self._stopping.wait(LEASE_SECONDS / 5)
             return False
         if now > self._count_at:
-            self._metrics.due(dispatches.due_queues(session))
-            took = time.monotonic() - now
-            self._count_at = now + max(COUNT_SECONDS, took / COUNTING_SHARE)
+            self._count(session)
         if now - self._overdue_at > OVERDUE_CHECK_SECONDS:
             self._overdue_at = now
             self._warn(dispatches.suspect_overdue(session), "dispatched long ago and not claimed: dispatched again")
@@ -150,6 +150,15 @@ class Dispatcher:
         dispatched = self._dispatch_all(session)
         self._metrics.dispatcher_passed()
         return dispatched > 0
+
+    def _count(self, session: Session) -> None:
+        began = time.monotonic()
+        try:
+            self._metrics.due(dispatches.due_queues(session))
+        finally:  # also when the ledger has ended a count that took too long: dispatching goes on without it
+            ended = time.monotonic()
+            rest = (ended - began) / COUNTING_SHARE
+            self._count_at = ended + min(max(COUNT_SECONDS, rest), COUNT_SECONDS_MAX)
 
     def _dispatch_all(self, session: Session) -> int:
         """Every queue gets its turn in every pass; one that takes nothing is left alone for a while.
