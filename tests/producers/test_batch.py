@@ -1,6 +1,7 @@
 """The outcomes of messages that were submitted together."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from tests.producers.queues import AddRow
@@ -56,6 +57,21 @@ def test_the_future_is_done_whether_it_is_asked_for_before_or_after() -> None:
         assert batch.wait() is batch.wait() is batch
     late.done.add_done_callback(lambda future: told.append(future.result()))
     assert told == [early, late]
+
+
+class Raced(Batch):
+    """The I/O thread settles the last message at the moment somebody's future is in place."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "_done" and value is not None:
+            self.settle(0, None)
+
+
+def test_the_future_may_be_finished_at_the_moment_it_is_made() -> None:
+    """By the I/O thread, before whoever asked for it has gone on."""
+    batch = Raced(messages(1), timeout_seconds=10)
+    assert batch.done.result(timeout=0) is batch
 
 
 def test_a_dead_io_thread_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:

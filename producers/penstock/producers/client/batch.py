@@ -65,11 +65,12 @@ class Batch:
     def done(self) -> "Future[Batch]":
         """The same for those who do not block; its callbacks run in the I/O thread, or at once."""
         if self._done is None:
-            self._done = Future()
+            done: Future[Batch] = Future()
             # A future that runs cannot be cancelled: whoever stops waiting must not disturb the I/O thread.
-            self._done.set_running_or_notify_cancel()
+            done.set_running_or_notify_cancel()
+            self._done = done  # from here on the I/O thread may finish it, too
             if not self._pending:
-                self._finish(self._done)
+                self._finish(done)
         return self._done
 
     @property
@@ -99,10 +100,11 @@ class Batch:
             return False
         self._settled[index] = 1
         self.errors[index] = error
+        if self._pending == 1:
+            self.confirmed_at = datetime.now(UTC)  # before anybody can see that none is pending
         self._pending -= 1
         if self._pending:
             return False
-        self.confirmed_at = datetime.now(UTC)
         self._unsettled.release()
         if self._done is not None:
             self._finish(self._done)
