@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from penstock.workers.board import Page
+    from penstock.workers.loop import Loop
 
 TICK_SECONDS = 1.0
 HEALTHY_SECONDS = 5.0
@@ -40,43 +41,43 @@ class Caretaker:
         self.stop_requested = threading.Event()
         self._page = page
         self._log = log
+        self._ailing: list[str] = []
         files = MetricFiles(metrics_dir, slot)
         care = CaretakerMetrics(files)
-        ledger = Ledger(database_url, announces=broker_url == "local")
-        self._scheduler = Scheduler(ledger, metrics=care, log=log)
-        self._dispatcher: Dispatcher | None = None
-        self._replier: Replier | None = None
-        if broker_url != "local":
-            self._replier = Replier(ledger, broker_url=broker_url, log=log)
-            self._dispatcher = Dispatcher(ledger, broker_url=broker_url, metrics=care, log=log)
-        self._rescuer = Rescuer(ledger, metrics=Metrics(files), care=care, counts_due=self._dispatcher is None, log=log)
+        has_broker = broker_url != "local"
+        ledger = Ledger(database_url, announces=not has_broker)
+        self._loops: list[Loop] = [
+            Rescuer(ledger, metrics=Metrics(files), care=care, counts_due=not has_broker, log=log),
+            Scheduler(ledger, metrics=care, log=log),
+        ]
+        if has_broker:
+            self._loops += [
+                Dispatcher(ledger, broker_url=broker_url, metrics=care, log=log),
+                Replier(ledger, broker_url=broker_url, log=log),
+            ]
 
     def run(self) -> int:
         """Returns the exit status."""
-        if self._dispatcher is not None:
-            self._dispatcher.start()
-        if self._replier is not None:
-            self._replier.start()
-        self._rescuer.start()
-        self._scheduler.start()
+        for loop in self._loops:
+            loop.start()
         if self._page is not None:
             self._page.state = board.RUNNING
-        self._log.info("dispatching", broker=self._dispatcher is not None)
+        self._log.info("dispatching", loops=[loop.name for loop in self._loops])
         while not self.stop_requested.wait(TICK_SECONDS):
-            if self._page is not None and self._is_healthy:
-                self._page.prove_health(for_seconds=HEALTHY_SECONDS)
-        self._scheduler.stop()
-        self._rescuer.stop()
-        if self._replier is not None:
-            self._replier.stop()
-        if self._dispatcher is not None:
-            self._dispatcher.stop()
+            self._show_health()
+        for loop in self._loops:
+            loop.stop()
         return 0
 
     def request_stop(self) -> None:
         self.stop_requested.set()
 
-    @property
-    def _is_healthy(self) -> bool:
-        dispatches = self._dispatcher is None or self._dispatcher.is_healthy
-        return dispatches and self._scheduler.is_healthy and self._rescuer.is_healthy
+    def _show_health(self) -> None:
+        """Healthy is who makes all of its loops pass; the log says which do not."""
+        ailing = [loop.name for loop in self._loops if not loop.is_healthy]
+        if ailing != self._ailing:
+            self._ailing = ailing
+            say = self._log.warning if ailing else self._log.info
+            say("loops do not pass" if ailing else "all loops pass", loops=ailing)
+        if self._page is not None and not ailing:
+            self._page.prove_health(for_seconds=HEALTHY_SECONDS)

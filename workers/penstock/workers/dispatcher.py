@@ -3,30 +3,24 @@ lost broker are all this one thing. Duplicates that it can make are absorbed by 
 
 from __future__ import annotations
 
-import threading
 import time
 import uuid
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pika.exceptions
-from sqlalchemy.exc import DBAPIError
-from tenacity import RetryCallState, wait_random_exponential
-
 from penstock.ledger import dispatches
 from penstock.ledger.batch import BATCH_JOBS_MAX
-from penstock.ledger.database import LedgerUnavailable, Session
 from penstock.ledger.failpoints import Failpoint, reach
 from penstock.ledger.leases import give_lease_back, take_lease
 from penstock.producers.client import InvalidJob, Publisher, PublishError, PublishRefused, PublishTimeout, Unroutable
 from penstock.workers import topology
 from penstock.workers.lookout import Lookout
-from penstock.workers.sessions import close_quietly
+from penstock.workers.loop import Loop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from penstock.ledger.database import Ledger
+    from penstock.ledger.database import Ledger, Session
     from penstock.ledger.dispatches import Due
     from penstock.producers.client import Batch
     from penstock.workers.caretaker_metrics import CaretakerMetrics
@@ -48,7 +42,6 @@ LEASE_NAME = "dispatcher"
 LEASE_SECONDS = 5.0
 PUBLISH_SECONDS = 10.0
 RETRY_PUBLISH_SECONDS = 1.0
-OUTAGE_WAIT_SECONDS_MAX = 2.0
 # A queue that takes nothing (full, or not ours) is tried again after this long, then after twice as long, and so on.
 HOLD_SECONDS = 2.5
 HOLD_SECONDS_MAX = 10.0
@@ -70,75 +63,43 @@ class _Sent(NamedTuple):
     batch: Batch
 
 
-class Dispatcher:
-    """One thread. Any number of dispatchers may run; the lease only saves double work."""
+class Dispatcher(Loop):
+    """The lease only saves double work: two dispatchers that both believe to lead do no harm."""
 
     def __init__(self, ledger: Ledger, *, broker_url: str, metrics: CaretakerMetrics, log: Any) -> None:
-        self._ledger = ledger
+        super().__init__(ledger, name="dispatcher", healthy_seconds=3 * PUBLISH_SECONDS, log=log)
         self._broker_url = broker_url
         self._metrics = metrics
-        self._log = log
         self._id = str(uuid.uuid4())
         self._publisher = Publisher(broker_url, name="penstock-dispatcher", timeout_seconds=PUBLISH_SECONDS)
         self._lookout = Lookout(broker_url, name="penstock-dispatcher")
-        self._session: Session | None = None
         self._holds: dict[str, _Hold] = {}
         self._count_at = self._lost_at = self._overdue_at = self._lease_at = -1e9
         self._leads = False
         self._empty: set[str] = set()
         self._full: set[str] = set()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="dispatcher", daemon=True)
-        self.passed_at = self.answered_at = time.monotonic()
+        self._answered_at = time.monotonic()
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopping.set()
-        self._thread.join(timeout=PUBLISH_SECONDS + 5)
+    def stop(self, *, timeout_seconds: float = PUBLISH_SECONDS + 5) -> None:
+        super().stop(timeout_seconds=timeout_seconds)
         self._publisher.close(timeout_seconds=2)
         self._lookout.close()
 
     @property
     def is_healthy(self) -> bool:
-        """Whether passes end without an error, with or without work, and RabbitMQ answers whoever leads."""
-        return time.monotonic() - min(self.passed_at, self.answered_at) < 3 * PUBLISH_SECONDS
+        """Whether passes end without an error, and RabbitMQ answers whoever leads."""
+        return super().is_healthy and time.monotonic() - self._answered_at < self._healthy_seconds
 
-    def _loop(self) -> None:
-        state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
-        wait = wait_random_exponential(multiplier=0.05, max=OUTAGE_WAIT_SECONDS_MAX)
-        while not self._stopping.is_set():
-            try:
-                if self._session is None:
-                    self._session = self._ledger.session()
-                busy = self._pass(self._session)
-                self.passed_at = time.monotonic()
-                state.attempt_number = 1
-                if not busy:
-                    self._stopping.wait(IDLE_SECONDS)
-            except (DBAPIError, LedgerUnavailable, pika.exceptions.AMQPError, PublishError, OSError) as error:
-                self._log.warning("dispatching is held up", error=type(error).__name__, detail=str(error)[:200])
-                self._drop_session()
-                self._stopping.wait(wait(state))
-                state.attempt_number += 1
-            except Exception:
-                self._log.exception("the dispatcher stumbled")
-                self._drop_session()
-                self._stopping.wait(1.0)
-        self._sign_off()
-
-    def _pass(self, session: Session) -> bool:
-        """One look at every queue that has something due; whether something was dispatched."""
+    def _pass(self, session: Session) -> float:
+        """One look at every queue that has something due."""
         now = time.monotonic()
         if now - self._lease_at > LEASE_SECONDS / 3:
             self._leads = take_lease(session, name=LEASE_NAME, holder=self._id, seconds=LEASE_SECONDS)
             self._lease_at = now
         if not self._leads:
-            self.answered_at = now
+            self._answered_at = now
             self._lookout.close()
-            self._stopping.wait(LEASE_SECONDS / 5)
-            return False
+            return LEASE_SECONDS / 5
         if now > self._count_at:
             self._count(session)
         if now - self._overdue_at > OVERDUE_CHECK_SECONDS:
@@ -149,7 +110,7 @@ class Dispatcher:
             self._look_for_lost(session)
         dispatched = self._dispatch_all(session)
         self._metrics.dispatcher_passed()
-        return dispatched > 0
+        return 0.0 if dispatched else IDLE_SECONDS
 
     def _count(self, session: Session) -> None:
         began = time.monotonic()
@@ -251,7 +212,7 @@ class Dispatcher:
     def _look_for_lost(self, session: Session) -> None:
         """What was dispatched to a queue that has since been seen empty is not in it, and is dispatched again."""
         ready = self._lookout.count_ready(set(dispatches.dispatched_queues(session)))
-        self.answered_at = time.monotonic()
+        self._answered_at = time.monotonic()
         empty = {queue for queue, messages in ready.items() if messages == 0}
         for queue in empty & self._empty:
             lost = dispatches.suspect_lost(session, queue=queue, older_seconds=LOST_AFTER_SECONDS)
@@ -268,18 +229,8 @@ class Dispatcher:
         if jobs:
             self._log.warning(what, jobs=jobs, **details)
 
-    def _sign_off(self) -> None:
-        try:
-            if self._session is not None:
-                give_lease_back(self._session, name=LEASE_NAME, holder=self._id)
-        except DBAPIError:
-            self._log.debug("the lease runs out by itself")
-        self._drop_session()
-
-    def _drop_session(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            close_quietly(session)
+    def _sign_off(self, session: Session) -> None:
+        give_lease_back(session, name=LEASE_NAME, holder=self._id)
 
 
 def _is_missing(error: PublishError) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 import time
 import uuid
 from datetime import UTC
@@ -16,66 +15,36 @@ from typing import TYPE_CHECKING, Any
 
 import pika
 import pika.exceptions
-from sqlalchemy.exc import DBAPIError
 
-from penstock.ledger.database import LedgerUnavailable, Session
 from penstock.ledger.leases import give_lease_back, take_lease
 from penstock.ledger.replies import Owed, owed_replies, receipts_sent, replies_done, replies_refused
 from penstock.producers.client.endpoint import Endpoint
-from penstock.workers.sessions import close_quietly
+from penstock.workers.loop import Loop
 
 if TYPE_CHECKING:
     from pika.adapters.blocking_connection import BlockingChannel
 
-    from penstock.ledger.database import Ledger
+    from penstock.ledger.database import Ledger, Session
 
 BATCH_REPLIES = 200
 LOOK_SECONDS = 0.2
 # Of its time it spends at most one part in so many on looking, however many replies are owed at some later time.
 SHARE_MAX = 10
-OUTAGE_WAIT_SECONDS = 2.0
+HEALTHY_SECONDS = 30.0
 LEASE_NAME = "replier"
 LEASE_SECONDS = 5.0
 PERSISTENT = 2
 DIRECT_PREFIX = "amq.rabbitmq.reply-to"
 
 
-class Replier:
-    """One thread. Any number of repliers may run; the lease only saves saying things twice."""
+class Replier(Loop):
+    """The lease only saves saying things twice."""
 
     def __init__(self, ledger: Ledger, *, broker_url: str, log: Any) -> None:
-        self._ledger = ledger
+        super().__init__(ledger, name="replier", healthy_seconds=HEALTHY_SECONDS, log=log)
         self._endpoint = Endpoint.read(broker_url, name="penstock-replier")
-        self._log = log
         self._id = str(uuid.uuid4())
-        self._session: Session | None = None
         self._connection: pika.BlockingConnection | None = None
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="replier", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopping.set()
-        self._thread.join(timeout=5)
-
-    def _loop(self) -> None:
-        wait = LOOK_SECONDS
-        while not self._stopping.wait(wait):
-            try:
-                if self._session is None:
-                    self._session = self._ledger.session()
-                wait = self._pass(self._session)
-            except (DBAPIError, LedgerUnavailable, pika.exceptions.AMQPError, OSError) as error:
-                self._log.warning("replies are held up", error=type(error).__name__)
-                self._drop()
-                wait = OUTAGE_WAIT_SECONDS
-            except Exception:
-                self._log.exception("the replier stumbled")
-                self._drop()
-                wait = OUTAGE_WAIT_SECONDS
-        self._sign_off()
 
     def _pass(self, session: Session) -> float:
         """Send what is owed; returns for how long to wait."""
@@ -135,18 +104,13 @@ class Replier:
         if connection is not None:
             connection.close()
 
-    def _drop(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            close_quietly(session)
+    def _upset(self) -> None:
         with contextlib.suppress(Exception):
             self._disconnect()
 
-    def _sign_off(self) -> None:
-        with contextlib.suppress(DBAPIError):
-            if self._session is not None:
-                give_lease_back(self._session, name=LEASE_NAME, holder=self._id)
-        self._drop()
+    def _sign_off(self, session: Session) -> None:
+        self._upset()
+        give_lease_back(session, name=LEASE_NAME, holder=self._id)
 
 
 def body_of(reply: Owed, kind: str) -> bytes:

@@ -6,22 +6,18 @@ Where nobody dispatches, it also tells what is due and waits.
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.exc import DBAPIError
-
 from penstock.ledger import processes
-from penstock.ledger.database import LedgerUnavailable, Session
 from penstock.ledger.dispatches import due_queues
 from penstock.ledger.rescue import rescue_lost
 from penstock.ledger.retention import prune
 from penstock.workers.liveness import is_held
-from penstock.workers.sessions import close_quietly
+from penstock.workers.loop import Loop
 
 if TYPE_CHECKING:
-    from penstock.ledger.database import Ledger
+    from penstock.ledger.database import Ledger, Session
     from penstock.workers.caretaker_metrics import CaretakerMetrics
     from penstock.workers.metrics import Metrics
 
@@ -62,53 +58,28 @@ class Lapses:
         return before[1] if before is not None and before[0] == sign else now
 
 
-class Rescuer:
-    """One thread. Any number of rescuers may run: a job is freed once, whoever comes first."""
+class Rescuer(Loop):
+    """A job is freed once, whichever rescuer comes first."""
 
     def __init__(self, ledger: Ledger, *, metrics: Metrics, care: CaretakerMetrics, counts_due: bool, log: Any) -> None:
-        self._ledger = ledger
+        super().__init__(ledger, name="rescuer", healthy_seconds=HEALTHY_SECONDS, log=log)
         self._metrics = metrics
         self._care = care
         self._counts_due = counts_due
-        self._log = log
         self._lapses = Lapses()
-        self._session: Session | None = None
-        self._pruned_at = self._passed_at = time.monotonic()
+        self._pruned_at = time.monotonic()
         self._counted_at = -1e9
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="rescuer", daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
+    def _pass(self, session: Session) -> float:
+        self._look(session)
+        self._prune(session)
+        self._count_due(session)
+        self._care.rescuer_passed()
+        return READ_SECONDS
 
-    def stop(self) -> None:
-        self._stopping.set()
-        self._thread.join(timeout=5)
-
-    @property
-    def is_healthy(self) -> bool:
-        """Whether passes end without an error, whoever is to be rescued."""
-        return time.monotonic() - self._passed_at < HEALTHY_SECONDS
-
-    def _loop(self) -> None:
-        while not self._stopping.wait(READ_SECONDS):
-            try:
-                if self._session is None:
-                    self._session = self._ledger.session()
-                self._look(self._session)
-                self._prune(self._session)
-                self._count_due(self._session)
-                self._passed_at = time.monotonic()
-                self._care.rescuer_passed()
-            except (DBAPIError, LedgerUnavailable) as error:
-                self._log.warning("nobody is judged until the ledger answers", error=type(error).__name__)
-                self._lapses.forget()
-                self._drop_session()
-            except Exception:
-                self._log.exception("the rescuer stumbled")
-                self._lapses.forget()
-                self._drop_session()
-        self._drop_session()
+    def _upset(self) -> None:
+        """Nobody is judged by what was seen before an outage."""
+        self._lapses.forget()
 
     def _look(self, session: Session) -> None:
         signs: dict[str, object] = dict.fromkeys(processes.orphans(session), "orphan")
@@ -135,8 +106,3 @@ class Rescuer:
         if self._counts_due and time.monotonic() - self._counted_at > COUNT_DUE_SECONDS:
             self._care.due(due_queues(session))
             self._counted_at = time.monotonic()
-
-    def _drop_session(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            close_quietly(session)
