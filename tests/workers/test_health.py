@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from tests.servers.postgres import PrivatePostgres
 from tests.servers.proxy import Proxy
 from tests.servers.rabbitmq import PrivateRabbitMQ
@@ -26,6 +27,8 @@ FAST = {
     "dispatcher.LOST_CHECK_SECONDS": 0.5,
     "dispatcher.PUBLISH_SECONDS": 1.0,
     "rescuer.HEALTHY_SECONDS": 3.0,
+    "replier.HEALTHY_SECONDS": 3.0,
+    "scheduler.HEALTHY_SECONDS": 3.0,
 }
 READY = (200, "1 of 1 worker processes consume\n")
 DEAF = "0 of 1 worker processes consume"
@@ -95,6 +98,19 @@ def test_without_postgres_nothing_consumes_and_nothing_is_rescued(
         await_word(pool, "/healthz", DEAF)
         await_word(pool, "/readyz", DEAF, STILL)
         private_postgres.start()
+        await_ready(pool)
+
+
+@pytest.mark.parametrize(("table", "loop"), [("replies", "replier"), ("schedules", "scheduler")])
+def test_one_loop_that_fails_is_no_health_though_the_others_pass(own_site: Site, table: str, loop: str) -> None:
+    """Dispatcher and rescuer are well; the log says who is not."""
+    with own_site.pool(constants=FAST) as pool:
+        await_ready(pool)
+        own_site.session.connection.execute(text(f"ALTER TABLE {table} RENAME TO mislaid"))
+        await_word(pool, "/readyz", STILL)
+        pool.await_log("loops do not pass", loops=[loop])
+        assert pool.get("/healthz")[0] == 200
+        own_site.session.connection.execute(text(f"ALTER TABLE mislaid RENAME TO {table}"))
         await_ready(pool)
 
 

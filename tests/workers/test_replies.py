@@ -3,20 +3,28 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 from pika.adapters.blocking_connection import BlockingChannel
-from sqlalchemy import func, select, text
+from sqlalchemy import func, insert, select
 from tests.ledger.samples import put as put_row
+from tests.servers.proxy import Proxy
 from tests.waiting import until
 from tests.workers.amqp import channel_on, put
 from tests.workers.site import Site
+from tests.workers.test_metrics import scraped
 
+from penstock.ledger.clock import now
 from penstock.ledger.quarantine import list_quarantine
-from penstock.ledger.replies import owed_replies
+from penstock.ledger.replies import owed_replies, replies_lag
 from penstock.ledger.tables import replies
+from penstock.workers import replier as module
+from penstock.workers.caretaker_metrics import CaretakerMetrics
+from penstock.workers.metric_files import MetricFiles
 from penstock.workers.replier import Replier
 
 DIRECT = "amq.rabbitmq.reply-to"
@@ -83,6 +91,8 @@ def test_the_receipt_and_the_result_come_to_the_reply_queue(full_site: Site, ask
     assert second[:2] == ("penstock.result", "c-1")
     assert (second[2]["state"], second[2]["attempts"]) == ("completed", 1)
     until(lambda: owed(full_site) == 0, what="nothing to be owed")
+    sent = partial(full_site.running.metric, "penstock_replies_sent_total")
+    until(lambda: sent(kind="receipt") >= 1 and sent(kind="result") >= 1, what="both to be counted")
 
 
 def test_direct_reply_to_works_without_any_queue(channel: BlockingChannel) -> None:
@@ -130,6 +140,7 @@ def test_who_has_gone_is_forgotten(full_site: Site, channel: BlockingChannel) ->
     asked = put(channel, "test.note", b'{"name": "7"}', reply_to="penstock.replies.nobody")
     full_site.await_end(asked)
     until(lambda: owed(full_site) == 0, what="nothing to be owed")
+    until(lambda: full_site.running.metric("penstock_replies_unheard_total") >= 1, what="it to be counted")
 
 
 def test_nobody_makes_us_publish_into_a_queue_of_jobs(full_site: Site, channel: BlockingChannel) -> None:
@@ -143,27 +154,89 @@ def test_nobody_makes_us_publish_into_a_queue_of_jobs(full_site: Site, channel: 
     assert reasons() == ["reply_to must begin with one of amq.gen-, amq.rabbitmq.reply-to, penstock.replies."]
 
 
-def test_a_crash_after_sending_says_it_again(own_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def replier(own_site: Site, tmp_path: Path) -> Iterator[Replier]:
+    """One without a pool; not started."""
+    replier = a_replier(own_site, own_site.broker_url, tmp_path)
+    yield replier
+    replier._disconnect()
+
+
+def a_replier(site: Site, broker_url: str, folder: Path) -> Replier:
+    """Its figures are in the folder."""
+    metrics = CaretakerMetrics(MetricFiles(folder, "replier"))
+    return Replier(site.ledger, broker_url=broker_url, metrics=metrics, log=structlog.get_logger())
+
+
+def owe(site: Site, *queues: str) -> None:
+    """Let a receipt and a result be owed to each."""
+    for queue in queues:
+        job_id = put_row(site.session, state="completed")
+        values = {"id": job_id, "reply_to": queue, "job_id": job_id, "created_at": now(site.session.dialect)}
+        site.session.connection.execute(insert(replies).values(values))
+
+
+def test_a_queue_that_is_full_holds_up_no_other(own_site: Site, replier: Replier, tmp_path: Path) -> None:
+    """What is owed to it stays owed, and is seen to grow old; it is left alone for a while at a time."""
+    arguments = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    with channel_on(own_site.broker_url) as channel:
+        channel.queue_declare("penstock.replies.full", durable=True, arguments=arguments)
+        channel.queue_declare("penstock.replies.free", durable=True)
+        channel.basic_publish("", "penstock.replies.full", b"")
+        owe(own_site, *["penstock.replies.full"] * 3, "penstock.replies.free")
+        replier._pass(own_site.session)
+        assert channel.queue_declare("penstock.replies.free", passive=True).method.message_count == 2
+        owe(own_site, "penstock.replies.free")
+        replier._pass(own_site.session)
+        assert channel.queue_declare("penstock.replies.free", passive=True).method.message_count == 4
+    assert replies_lag(own_site.session)[0] == 3
+    figures = scraped(tmp_path)
+    assert figures["penstock_reply_failures_total"] == 1
+    assert figures['penstock_replies_sent_total{kind="result"}'] == 2
+
+
+def test_without_rabbitmq_what_is_owed_waits_and_its_health_is_gone(
+    own_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing is owed, nothing is missed. It comes back by itself, and catches up."""
+    monkeypatch.setattr(module, "HEALTHY_SECONDS", 1.0)
+    monkeypatch.setattr(module, "MEASURE_SECONDS", 0.1)
+    with channel_on(own_site.broker_url) as channel, Proxy(own_site.broker_url) as proxy:
+        channel.queue_declare("penstock.replies.test", durable=True)
+        replier = a_replier(own_site, proxy.url, tmp_path)
+        replier.start()
+        proxy.is_refusing = True
+        passed = replier.passed_at
+        until(lambda: replier.passed_at > passed + 1, what="a second of passes")
+        assert replier.is_healthy
+        owe(own_site, "penstock.replies.test")
+        until(lambda: not replier.is_healthy, what="its health to be gone")
+        until(lambda: scraped(tmp_path)["penstock_replies_waiting"] == 1, what="the reply to be seen")
+        assert scraped(tmp_path)["penstock_oldest_reply_seconds"] > 0
+        proxy.heal()
+        until(lambda: replier.is_healthy and owed(own_site) == 0, what="the reply to be sent")
+        until(lambda: scraped(tmp_path)["penstock_replies_waiting"] == 0, what="that to be seen")
+        assert scraped(tmp_path)["penstock_reply_failures_total"] > 0
+        replier.stop()
+
+
+def test_a_crash_after_sending_says_it_again(
+    own_site: Site, replier: Replier, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At least once: what is not crossed out is owed still."""
-    with own_site.ledger.session() as session, channel_on(own_site.broker_url) as channel:
-        job_id = put_row(session, state="completed")
-        queue = "penstock.replies.test"
+    session, queue = own_site.session, "penstock.replies.test"
+    with channel_on(own_site.broker_url) as channel:
         channel.queue_declare(queue, durable=True)
-        session.connection.execute(
-            text("INSERT INTO replies (id, reply_to, job_id, created_at) VALUES (:id, :queue, :id, now())"),
-            {"id": job_id, "queue": queue},
-        )
-        replier = Replier(own_site.ledger, broker_url=own_site.broker_url, log=structlog.get_logger())
+        owe(own_site, queue)
 
         def crash(*_: object) -> None:
             raise ZeroDivisionError
 
         with monkeypatch.context() as patched:
-            patched.setattr("penstock.workers.replier.replies_done", crash)
+            patched.setattr(module, "replies_done", crash)
             with pytest.raises(ZeroDivisionError):
                 replier._pass(session)
         assert len(owed_replies(session, limit=10)) == 1
         replier._pass(session)
         assert owed_replies(session, limit=10) == []
         assert channel.queue_declare(queue, passive=True).method.message_count == 4
-        replier._disconnect()

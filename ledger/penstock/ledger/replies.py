@@ -1,10 +1,10 @@
 """What is owed to publishers who gave an address for replies: the receipt of the job that runs, and its result."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, delete, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, case, delete, func, or_, outerjoin, select, tuple_, update
 
 from penstock.ledger.clock import now
 from penstock.ledger.database import Session, Statement
@@ -42,18 +42,26 @@ def owe_replies(session: Session, published: Sequence[tuple[Message, str]]) -> N
         session.run(_OWE, [(*key, *rows[key]) for key in sorted(rows)])
 
 
-def owed_replies(session: Session, *, limit: int) -> list[Owed]:
-    """Receipts that have not been sent, and the results of jobs that have ended; the longest owed first."""
+def owed_replies(session: Session, *, limit: int, without: Collection[str] = ()) -> list[Owed]:
+    """What can be said now, the longest owed first; nothing to the queues in `without`."""
     shown = [jobs.c[name] for name in ("type", "state", "reason", "attempts", "result", "finished_at")]
     query = (
         select(replies.c.id, replies.c.reply_to, replies.c.job_id, replies.c.correlation_id, replies.c.receipt_sent_at)
         .add_columns(*shown)
-        .outerjoin_from(replies, jobs, jobs.c.id == replies.c.job_id)
-        .where(or_(replies.c.receipt_sent_at.is_(None), jobs.c.state.in_(sorted(ENDED)), jobs.c.id.is_(None)))
+        .select_from(_WITH_JOBS)
+        .where(_can_be_said(), replies.c.reply_to.not_in(without))
         .order_by(replies.c.created_at)
         .limit(limit)
     )
     return [Owed(**row) for row in session.connection.execute(query).mappings()]
+
+
+def replies_lag(session: Session) -> tuple[int, float]:
+    """(how many replies could be said now, and for how many seconds the oldest of them could have been)."""
+    since = case((replies.c.receipt_sent_at.is_(None), replies.c.created_at), else_=jobs.c.finished_at)
+    query = select(func.count(), func.min(since), now(session.dialect)).select_from(_WITH_JOBS).where(_can_be_said())
+    count, oldest, time = session.connection.execute(query).one()
+    return count, 0.0 if oldest is None else max(0.0, (time - oldest).total_seconds())
 
 
 def receipts_sent(session: Session, sent: Sequence[Owed]) -> None:
@@ -63,23 +71,22 @@ def receipts_sent(session: Session, sent: Sequence[Owed]) -> None:
         session.connection.execute(values)
 
 
-def replies_refused(session: Session, refused: Sequence[Owed]) -> None:
-    """Their queue takes nothing for now: the others come first."""
-    if refused:
-        values = update(replies).where(_these(refused)).values(created_at=now(session.dialect))
-        session.connection.execute(values)
-
-
 def replies_done(session: Session, done: Sequence[Owed]) -> None:
     """Nothing is owed any more, or to nobody."""
     if done:
         session.connection.execute(delete(replies).where(_these(done)))
 
 
+def _can_be_said() -> ColumnElement[bool]:
+    """A receipt that has not been sent, the result of a job that has ended, or nothing, where the job has left."""
+    return or_(replies.c.receipt_sent_at.is_(None), jobs.c.state.in_(sorted(ENDED)), jobs.c.id.is_(None))
+
+
 def _these(owed: Sequence[Owed]) -> ColumnElement[bool]:
     return tuple_(replies.c.id, replies.c.reply_to).in_([(it.id, it.reply_to) for it in owed])
 
 
+_WITH_JOBS = outerjoin(replies, jobs, jobs.c.id == replies.c.job_id)
 _REPLIES: Columns = {"id": "uuid", "reply_to": "text", "job_id": "uuid", "correlation_id": "text"}
 
 # Whoever asks once more is answered once more.
@@ -89,7 +96,7 @@ _OWE = Statement(
         INSERT INTO replies (id, reply_to, job_id, correlation_id, created_at)
         SELECT input.id, input.reply_to, input.job_id, input.correlation_id, {dialect.now}
         FROM {dialect.rows("input", _REPLIES)} WHERE true
-        ON CONFLICT (id, reply_to) DO UPDATE SET receipt_sent_at = NULL
+        ON CONFLICT (id, reply_to) DO UPDATE SET receipt_sent_at = NULL, created_at = excluded.created_at
     """
     ),
     _REPLIES,

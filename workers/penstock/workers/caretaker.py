@@ -53,7 +53,7 @@ class Caretaker:
         if has_broker:
             self._loops += [
                 Dispatcher(ledger, broker_url=broker_url, metrics=care, log=log),
-                Replier(ledger, broker_url=broker_url, log=log),
+                Replier(ledger, broker_url=broker_url, metrics=care, log=log),
             ]
 
     def run(self) -> int:

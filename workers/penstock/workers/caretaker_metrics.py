@@ -1,18 +1,19 @@
-"""What only the process that dispatches, fires and rescues can say: backlog, publishes, ticks, and that it goes on."""
+"""What only a caretaker can say: backlog, publishes, ticks, replies, and that it goes on."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
 
-from penstock.workers.metric_files import observe_many
+from penstock.workers.metric_files import count, observe_many
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from penstock.workers.metric_files import MetricFiles
 
 LAG_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
+REPLY_KINDS = ("receipt", "result")
 
 
 class CaretakerMetrics:
@@ -39,6 +40,15 @@ class CaretakerMetrics:
         )
         self._fired = files.counter("penstock_schedule_jobs", "Jobs that came by the clock", "schedule")
         self._late = files.counter("penstock_schedule_late", "Times that ticks of a schedule were missed", "schedule")
+        self._replies = files.counter("penstock_replies_sent", "Replies that RabbitMQ has confirmed", "kind")
+        for kind in REPLY_KINDS:
+            self._replies.labels(kind)
+        self._reply_failures = files.counter("penstock_reply_failures", "Replies without a confirm")
+        self._unheard = files.counter("penstock_replies_unheard", "Replies whose queue was gone")
+        self._replies_waiting = files.gauge("penstock_replies_waiting", "Replies that could be sent now")
+        self._oldest_reply = files.gauge(
+            "penstock_oldest_reply_seconds", "For how long the oldest of them could have been sent"
+        )
         self._known_queues: set[str] = set()
 
     def published(self, queue: str, *, late_seconds: Sequence[float], failed: int) -> None:
@@ -54,6 +64,18 @@ class CaretakerMetrics:
         self._fired.labels(schedule).inc(jobs)
         if late:
             self._late.labels(schedule).inc()
+
+    def replied(self, kinds: Iterable[str], *, failed: int, unheard: int) -> None:
+        """A batch of replies: the kinds that were confirmed, how many were not, and how many had no queue any more."""
+        count(self._replies, ((kind,) for kind in kinds))
+        if failed:
+            self._reply_failures.inc(failed)
+        if unheard:
+            self._unheard.inc(unheard)
+
+    def replies_owed(self, waiting: int, oldest_seconds: float) -> None:
+        self._replies_waiting.set(waiting)
+        self._oldest_reply.set(oldest_seconds)
 
     def dispatcher_passed(self) -> None:
         self._dispatched_at.set(time.time())

@@ -10,6 +10,7 @@ import contextlib
 import json
 import time
 import uuid
+from dataclasses import dataclass, field
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
@@ -17,39 +18,59 @@ import pika
 import pika.exceptions
 
 from penstock.ledger.leases import give_lease_back, take_lease
-from penstock.ledger.replies import Owed, owed_replies, receipts_sent, replies_done, replies_refused
+from penstock.ledger.replies import Owed, owed_replies, receipts_sent, replies_done, replies_lag
 from penstock.producers.client.endpoint import Endpoint
+from penstock.producers.outbox.verdicts import Pauses
 from penstock.workers.loop import Loop
 
 if TYPE_CHECKING:
     from pika.adapters.blocking_connection import BlockingChannel
 
     from penstock.ledger.database import Ledger, Session
+    from penstock.workers.caretaker_metrics import CaretakerMetrics
 
 BATCH_REPLIES = 200
 LOOK_SECONDS = 0.2
 # Of its time it spends at most one part in so many on looking, however many replies are owed at some later time.
 SHARE_MAX = 10
 HEALTHY_SECONDS = 30.0
+MEASURE_SECONDS = 5.0
 LEASE_NAME = "replier"
 LEASE_SECONDS = 5.0
 PERSISTENT = 2
 DIRECT_PREFIX = "amq.rabbitmq.reply-to"
 
 
+@dataclass(slots=True)
+class _Told:
+    """What became of a batch of replies."""
+
+    kinds: list[str] = field(default_factory=list)
+    receipted: list[Owed] = field(default_factory=list)
+    done: list[Owed] = field(default_factory=list)
+    refusing: set[str] = field(default_factory=set)
+    failed: int = 0
+    unheard: int = 0
+
+
 class Replier(Loop):
     """The lease only saves saying things twice."""
 
-    def __init__(self, ledger: Ledger, *, broker_url: str, log: Any) -> None:
+    def __init__(self, ledger: Ledger, *, broker_url: str, metrics: CaretakerMetrics, log: Any) -> None:
         super().__init__(ledger, name="replier", healthy_seconds=HEALTHY_SECONDS, log=log)
+        self._metrics = metrics
         self._endpoint = Endpoint.read(broker_url, name="penstock-replier")
         self._id = str(uuid.uuid4())
         self._connection: pika.BlockingConnection | None = None
+        self._confirming: BlockingChannel | None = None
+        self._pauses = Pauses()
+        self._measured_at, self._measure_seconds = -1e9, MEASURE_SECONDS
 
     def _pass(self, session: Session) -> float:
         """Send what is owed; returns for how long to wait."""
+        self._measure(session)
         started = time.monotonic()
-        owed = owed_replies(session, limit=BATCH_REPLIES)
+        owed = owed_replies(session, limit=BATCH_REPLIES, without=self._pauses.running(now=started))
         looked_seconds = time.monotonic() - started
         if not owed:
             self._disconnect()
@@ -59,41 +80,69 @@ class Replier(Loop):
         self._send(session, owed)
         return 0.0 if len(owed) == BATCH_REPLIES else LOOK_SECONDS
 
+    def _measure(self, session: Session) -> None:
+        started = time.monotonic()
+        if started - self._measured_at > self._measure_seconds:
+            self._metrics.replies_owed(*replies_lag(session))
+            self._measured_at = time.monotonic()
+            self._measure_seconds = max(MEASURE_SECONDS, SHARE_MAX * (self._measured_at - started))
+
     def _send(self, session: Session, owed: list[Owed]) -> None:
-        receipted: list[Owed] = []
-        refused: list[Owed] = []
-        done: list[Owed] = []
+        told = _Told()
         try:
             for reply in owed:
-                try:
-                    self._say(reply)
-                except pika.exceptions.UnroutableError:
-                    done.append(reply)  # whoever asked is gone
-                except pika.exceptions.NackError:
-                    refused.append(reply)
-                else:
-                    (done if reply.state is None or reply.has_ended else receipted).append(reply)
+                if reply.reply_to not in told.refusing:
+                    self._tell(reply, told)
+        except (pika.exceptions.AMQPError, OSError):
+            told.failed += 1
+            raise
         finally:
-            receipts_sent(session, receipted)
-            replies_refused(session, refused)
-            replies_done(session, done)
+            self._metrics.replied(told.kinds, failed=told.failed, unheard=told.unheard)
+            receipts_sent(session, told.receipted)
+            replies_done(session, told.done)
 
-    def _say(self, reply: Owed) -> None:
-        """Publish what is owed and can be told now, confirmed; nothing for a job that has left the ledger."""
-        if reply.state is None:
-            return
-        kinds = [] if reply.receipt_sent_at is not None else ["receipt"]
-        kinds += ["result"] if reply.has_ended else []
+    def _tell(self, reply: Owed, told: _Told) -> None:
+        """Say what can be said, and note what became of it. A queue that takes nothing holds up no other."""
+        said: list[str] = []
+        try:
+            for kind in kinds_of(reply):
+                self._publish(reply, kind)
+                said.append(kind)
+        except pika.exceptions.UnroutableError:  # whoever asked is gone
+            told.unheard += 1
+            told.done.append(reply)
+        except (pika.exceptions.NackError, pika.exceptions.ChannelClosedByBroker) as error:
+            self._leave_alone(reply, told, error)
+            if said:
+                told.receipted.append(reply)
+        else:
+            self._pauses.end([reply.reply_to])
+            (told.done if reply.state is None or reply.has_ended else told.receipted).append(reply)
+        told.kinds += said
+
+    def _leave_alone(self, reply: Owed, told: _Told, error: Exception) -> None:
+        told.failed += 1
+        told.refusing.add(reply.reply_to)
+        seconds = self._pauses.begin(reply.reply_to, now=time.monotonic())
+        self._log.warning(
+            "a queue takes no replies; the others go on",
+            queue=reply.reply_to,
+            paused_seconds=seconds,
+            error=type(error).__name__,
+        )
+
+    def _publish(self, reply: Owed, kind: str) -> None:
         # Direct reply-to knows no queue, so that `mandatory` would return what it delivers.
         mandatory = not reply.reply_to.startswith(DIRECT_PREFIX)
-        for kind in kinds:
-            self._channel().basic_publish(
-                "", reply.reply_to, body_of(reply, kind), _properties(reply, kind), mandatory=mandatory
-            )
+        self._channel().basic_publish(
+            "", reply.reply_to, body_of(reply, kind), _properties(reply, kind), mandatory=mandatory
+        )
 
     def _channel(self) -> BlockingChannel:
         if self._connection is None:
             self._connection = pika.BlockingConnection(self._endpoint.parameters)
+            self._confirming = None
+        if self._confirming is None or not self._confirming.is_open:
             self._confirming = self._connection.channel()
             self._confirming.confirm_delivery()
         return self._confirming
@@ -111,6 +160,13 @@ class Replier(Loop):
     def _sign_off(self, session: Session) -> None:
         self._upset()
         give_lease_back(session, name=LEASE_NAME, holder=self._id)
+
+
+def kinds_of(reply: Owed) -> list[str]:
+    """What is owed and can be told now; nothing of a job that has left the ledger."""
+    if reply.state is None:
+        return []
+    return [*(["receipt"] if reply.receipt_sent_at is None else []), *(["result"] if reply.has_ended else [])]
 
 
 def body_of(reply: Owed, kind: str) -> bytes:
