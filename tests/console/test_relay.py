@@ -1,10 +1,12 @@
 """`penstock relay` and `penstock outbox`."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.request import urlopen
 
 import psycopg
 import pytest
+from sqlalchemy import create_engine
 from tests.console.command import Command, Starter
 from tests.producers.queues import AddRow, NobodyListens, Queues
 from tests.servers.ports import free_port
@@ -39,6 +41,7 @@ def test_what_a_service_has_committed_is_published(
         arrived: list[str] = []
         until(lambda: len(queues.fill(arrived)) == 100, timeout_seconds=30, what="all jobs")
         assert sorted(arrived) == added
+        relays[0].wait_for("metrics and health")
 
     def get(path: str) -> bytes:
         with urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
@@ -74,6 +77,18 @@ def test_what_is_held_is_listed_and_can_be_tried_again(
         until(lambda: job_id in queues.ids(), what="the job")
 
 
+def test_an_outbox_is_made_where_there_is_none(penstock: Command, database_url: str, tmp_path: Path) -> None:
+    """Once, and what is in it stays; on each kind of database."""
+    for url in (database_url, f"sqlite:///{tmp_path / 'shop.db'}"):
+        assert penstock("outbox", "create", "--database-url", url).out == "the outbox is made\n"
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            enqueue(connection, AddRow(n=1))
+        engine.dispose()
+        assert penstock("outbox", "create", "--database-url", url).out == "there is an outbox already\n"
+        assert penstock("outbox", "list", "--database-url", url).out.startswith("1 rows wait")
+
+
 def test_what_is_missing_is_said_at_once(penstock: Command, database_url: str, broker_url: str) -> None:
     """The setting, the table, the server, the broker; no password in any of it."""
     answer = penstock("relay")
@@ -81,7 +96,7 @@ def test_what_is_missing_is_said_at_once(penstock: Command, database_url: str, b
     answer = penstock("relay", "--database-url", database_url)
     assert (answer.code, "PENSTOCK_BROKER_URL" in answer.error) == (2, True)
     answer = penstock("relay", "--database-url", database_url, "--broker-url", broker_url)
-    assert (answer.code, "penstock outbox ddl" in answer.error) == (1, True)
+    assert (answer.code, "penstock outbox create" in answer.error) == (1, True)
     nowhere = f"postgresql://app:secret@127.0.0.1:{free_port()}/app"
     answer = penstock("relay", "--database-url", nowhere, "--broker-url", broker_url)
     assert (answer.code, "secret" in answer.error) == (3, False)

@@ -191,6 +191,7 @@ def test_without_a_broker_everything_stays(
         until(lambda: it.count("penstock_outbox_rows") == 10, what="the metric of the lag")
         until(lambda: it.count("penstock_outbox_failures_total") >= 10, timeout_seconds=30, what="a failed batch")
         assert not it.relay.is_healthy
+        assert it.count("penstock_relay_last_pass_timestamp_seconds") == 0
     assert store.lag()[:2] == (10, 0)
 
 

@@ -8,7 +8,9 @@ import typer
 
 from penstock.console.options import Json, Limit, OutboxUrl
 
-app = typer.Typer(name="outbox", help="See what waits in a service's outbox, and what is held.", no_args_is_help=True)
+app = typer.Typer(
+    name="outbox", help="Make a service's outbox, see what waits in it, and what is held.", no_args_is_help=True
+)
 
 
 @app.command()
@@ -17,10 +19,18 @@ def ddl(
         Literal["postgresql", "sqlite"], typer.Option("--dialect", help="The kind of database.")
     ] = "postgresql",
 ) -> None:
-    """Print the statements that make the outbox."""
+    """Print the statements that make the outbox, for a service's own migrations."""
     from penstock.producers.outbox import DDL
 
     typer.echo(DDL[dialect], nl=False)
+
+
+@app.command()
+def create(database_url: OutboxUrl = None) -> None:
+    """Make the outbox where there is none, as `ddl` has it."""
+    from penstock.console.outbox_lists import create_outbox
+
+    create_outbox(database_url)
 
 
 @app.command("list")

@@ -5,17 +5,24 @@ from datetime import UTC, datetime
 
 from penstock.console.exits import problem
 from penstock.console.printing import briefly, print_json, print_line, print_table
-from penstock.console.relaying import opened_outbox
+from penstock.console.relaying import checked_outbox_url, opened_outbox
 from penstock.ledger.durations import span
+from penstock.producers.outbox import store
 from penstock.producers.outbox.store import Held, Lag
 
 ID_WIDTH = 36
 
 
+def create_outbox(database_url: str | None) -> None:
+    """Make the table, and say whether it was there."""
+    made = store.create_outbox(checked_outbox_url(database_url))
+    print_line("the outbox is made" if made else "there is an outbox already")
+
+
 def list_outbox(database_url: str | None, *, limit: int, as_json: bool) -> None:
     """The lag in a line, then a line for each row that is held."""
-    with closing(opened_outbox(database_url)) as store:
-        lag, held = store.lag(), store.held(limit=limit)
+    with closing(opened_outbox(database_url)) as outbox:
+        lag, held = outbox.lag(), outbox.held(limit=limit)
     if as_json:
         print_json({**lag._asdict(), "rows": [_document(row) for row in held]})
         return
@@ -28,8 +35,8 @@ def list_outbox(database_url: str | None, *, limit: int, as_json: bool) -> None:
 
 def retry_outbox(database_url: str | None, *, job_type: str | None, as_json: bool) -> None:
     """Let held rows go on."""
-    with closing(opened_outbox(database_url)) as store:
-        rows = store.retry_held(type=job_type)
+    with closing(opened_outbox(database_url)) as outbox:
+        rows = outbox.retry_held(type=job_type)
     if as_json:
         print_json({"retried": rows})
     elif rows:

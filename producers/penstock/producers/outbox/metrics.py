@@ -2,15 +2,17 @@
 
 import time
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
 
 from penstock.producers.outbox.store import Lag
+from penstock.schemas.version import __version__
 
 
 class RelayMetrics:
     """They have a registry of their own."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # a gauge beside each counter, which nobody asks for
         self.registry = registry = CollectorRegistry()
         self._rows = Gauge("penstock_outbox_rows", "Rows that are committed and not published yet", registry=registry)
         self._held = Gauge("penstock_outbox_held_rows", "Rows that no broker takes", registry=registry)
@@ -26,10 +28,14 @@ class RelayMetrics:
             "When this relay last finished a pass without an error",
             registry=registry,
         )
+        info = Gauge("penstock_relay_info", "Always 1; the label says what runs", ["version"], registry=registry)
+        info.labels(__version__).set(1)
 
-    def passed(self, *, published: int, failed: int) -> None:
+    def relayed(self, *, published: int, failed: int) -> None:
         self._published.inc(published)
         self._failures.inc(failed)
+
+    def passed(self) -> None:
         self._passed_at.set(time.time())
 
     def lag(self, lag: Lag) -> None:

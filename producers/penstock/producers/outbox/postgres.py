@@ -5,6 +5,7 @@ from typing import Any
 
 import psycopg
 
+from penstock.producers.outbox.ddl import DDL
 from penstock.producers.outbox.insertion import CHANNEL, WATCH_LOCK
 from penstock.producers.outbox.rows import COLUMNS, Row
 from penstock.producers.outbox.store import (
@@ -74,19 +75,32 @@ _RETRY = """
 """
 
 
+def create_outbox(url: str) -> bool:
+    """See `store.create_outbox`."""
+    with _connect(url) as connection:
+        try:
+            connection.execute(DDL["postgresql"].encode())
+        except (psycopg.errors.DuplicateTable, psycopg.errors.UniqueViolation):  # also by somebody at this moment
+            return False
+    return True
+
+
+def _connect(url: str) -> psycopg.Connection:
+    """Raises `OutboxUnavailable`."""
+    try:
+        return psycopg.connect(url, autocommit=True, application_name="penstock-relay", connect_timeout=CONNECT_SECONDS)
+    except psycopg.OperationalError as error:
+        raise OutboxUnavailable(f"cannot connect to the database of the outbox: {error}") from None
+    except psycopg.Error:  # it may have a part of the password in it
+        raise OutboxUnavailable("cannot connect to the database of the outbox: its URL cannot be read") from None
+
+
 class PostgresStore:
     """See `Store`."""
 
     def __init__(self, url: str) -> None:
         """Raises `OutboxUnavailable` and `OutboxMissing`."""
-        try:
-            self._connection = psycopg.connect(
-                url, autocommit=True, application_name="penstock-relay", connect_timeout=CONNECT_SECONDS
-            )
-        except psycopg.OperationalError as error:
-            raise OutboxUnavailable(f"cannot connect to the database of the outbox: {error}") from None
-        except psycopg.Error:  # it may have a part of the password in it
-            raise OutboxUnavailable("cannot connect to the database of the outbox: its URL cannot be read") from None
+        self._connection = _connect(url)
         self._connection.execute(_SESSION)
         if self._connection.execute("SELECT to_regclass('penstock_outbox')").fetchall() == [(None,)]:
             self._connection.close()

@@ -113,11 +113,12 @@ class Relay:
         outcome = self._publish(rows)
         if rows:
             store.settle(published=outcome.published, refused=outcome.refused)
-        self._metrics.passed(published=len(outcome.published), failed=outcome.failures)
+        self._metrics.relayed(published=len(outcome.published), failed=outcome.failures)
         if outcome.trouble is not None and not outcome.published:
             raise outcome.trouble
         if outcome.published or not self._pauses.running(now=time.monotonic()):
             self.passed_at = time.monotonic()
+            self._metrics.passed()
         return bool(rows)
 
     def _next_rows(self, store: Store) -> list[Row]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from penstock.producers.outbox.ddl import DDL
 from penstock.producers.outbox.rows import COLUMNS, Row
 from penstock.producers.outbox.store import (
     HOLD_DOUBLINGS_MAX,
@@ -27,6 +28,8 @@ BUSY_SECONDS = 30
 POLL_SECONDS = 0.1
 _NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 _READ = ", ".join(COLUMNS)
+
+_IS_THERE = "SELECT 1 FROM sqlite_master WHERE name = 'penstock_outbox'"
 
 _TAKE = f"""
     SELECT {_READ} FROM penstock_outbox
@@ -57,6 +60,15 @@ _HELD = """
 _RETRY = f"UPDATE penstock_outbox SET retry_at = {_NOW} WHERE retry_at IS NOT NULL AND type = coalesce(?, type)"
 
 
+def create_outbox(file: str) -> bool:
+    """See `store.create_outbox`; makes the file too."""
+    with contextlib.closing(sqlite3.connect(file, timeout=BUSY_SECONDS)) as connection:
+        if connection.execute(_IS_THERE).fetchall():
+            return False
+        connection.executescript(DDL["sqlite"])
+    return True
+
+
 class SQLiteStore:
     """See `Store`."""
 
@@ -67,7 +79,7 @@ class SQLiteStore:
         self._connection = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         # One row that is not UTF-8 must not fail its whole batch.
         self._connection.text_factory = lambda text: text.decode(errors="replace")
-        if not self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'penstock_outbox'").fetchall():
+        if not self._connection.execute(_IS_THERE).fetchall():
             self._connection.close()
             raise OutboxMissing
         self._lock = os.open(f"{file}-relay.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

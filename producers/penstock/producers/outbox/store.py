@@ -46,7 +46,7 @@ class OutboxMissing(RuntimeError):
     """The database has no outbox."""
 
     def __init__(self) -> None:
-        super().__init__("there is no table penstock_outbox here: `penstock outbox ddl` prints how to make it")
+        super().__init__("there is no table penstock_outbox here: `penstock outbox create` makes it")
 
 
 class Store(Protocol):
@@ -82,14 +82,24 @@ def open_store(url: str) -> Store:
 
     Raises `ValueError` for another kind of URL, without it in the text, and `OutboxUnavailable`.
     """
-    scheme = check_url(url)
-    if scheme == "sqlite":
+    if check_url(url) == "sqlite":
         from penstock.producers.outbox.sqlite import SQLiteStore  # noqa: PLC0415 - a relay needs one of the two
 
-        return SQLiteStore(url.partition(":///")[2])
+        return SQLiteStore(_file_of(url))
     from penstock.producers.outbox.postgres import PostgresStore  # noqa: PLC0415
 
-    return PostgresStore(f"postgresql{url[url.index(':') :]}")
+    return PostgresStore(_plain(url))
+
+
+def create_outbox(url: str) -> bool:
+    """Make an outbox in the database at `url`; False if there is one. Raises what `open_store` raises."""
+    if check_url(url) == "sqlite":
+        from penstock.producers.outbox import sqlite  # noqa: PLC0415
+
+        return sqlite.create_outbox(_file_of(url))
+    from penstock.producers.outbox import postgres  # noqa: PLC0415
+
+    return postgres.create_outbox(_plain(url))
 
 
 def check_url(url: str) -> str:
@@ -105,3 +115,12 @@ def check_url(url: str) -> str:
             "this is no URL of an outbox: write postgresql://user:password@host/database or sqlite:///file"
         )
     return scheme
+
+
+def _file_of(url: str) -> str:
+    return url.partition(":///")[2]
+
+
+def _plain(url: str) -> str:
+    """Without a driver's name in it."""
+    return f"postgresql{url[url.index(':') :]}"
