@@ -9,6 +9,8 @@ from types import ModuleType
 import httpx
 import pytest
 from tests.console.command import HANDLERS, Command, Running, Starter
+from tests.servers.ports import free_port
+from tests.waiting import until
 from tests.workers.test_versions import Greet, greet
 
 from penstock.console.serving import catalogue_of
@@ -20,9 +22,9 @@ from penstock.workers import PenstockBroker, Registry
 
 def url_of(gateway: Running) -> str:
     """Where it listens."""
-    match = re.search(r"http://[\d.:]+", gateway.wait_for("gateway listens").text)
+    match = re.search(r'"(http://[\d.:]+)", "event": "gateway listens"', gateway.wait_for("gateway listens").text)
     assert match
-    return match[0]
+    return match[1]
 
 
 def test_it_takes_jobs_until_it_is_told_to_stop(running: Starter, session: Session) -> None:
@@ -41,23 +43,39 @@ def test_it_takes_jobs_until_it_is_told_to_stop(running: Starter, session: Sessi
 def test_an_embedded_ledger_is_made_by_itself(running: Starter) -> None:
     """And its limit is said."""
     gateway = running("serve", "--jobs", HANDLERS, "--port", "0", "--no-auth")
-    assert httpx.get(f"{url_of(gateway)}/readyz").status_code == 200
+    until(lambda: httpx.get(f"{url_of(gateway)}/readyz").status_code == 200, what="readiness")
+    assert "penstock_gateway_ready 1.0" in httpx.get(f"{url_of(gateway)}/metrics").text
     assert "for one host only" in gateway.text
 
 
-@pytest.mark.parametrize("words", [("--no-auth",), ()])
-def test_without_any_credentials_it_listens_on_loopback_only(penstock: Command, words: tuple[str, ...]) -> None:
-    """Also where it would ask for some, and nobody has them."""
-    answer = penstock("serve", "--jobs", HANDLERS, "--host", "0.0.0.0", *words)
+def test_health_and_metrics_may_have_a_port_of_their_own(running: Starter, session: Session) -> None:
+    """Whoever sends jobs sees no metrics then; a load balancer still finds the health."""
+    port = free_port()
+    gateway = running("serve", "--jobs", HANDLERS, "--port", "0", "--no-auth", "--metrics-port", str(port))
+    gateway.wait_for("metrics and health")
+    until(lambda: httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200, what="readiness")
+    assert httpx.get(f"http://127.0.0.1:{port}/healthz").text == "the gateway answers\n"
+    metrics = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    assert "penstock_gateway_ready 1.0" in metrics
+    assert 'penstock_gateway_problems_total{code="busy"} 0.0' in metrics
+    assert httpx.get(f"{url_of(gateway)}/metrics").status_code == 404
+    assert httpx.get(f"{url_of(gateway)}/readyz").status_code == 200
+    assert gateway.stop() == 0
+
+
+def test_without_asking_for_credentials_it_listens_on_loopback_only(penstock: Command) -> None:
+    """Whoever can reach it could do everything."""
+    answer = penstock("serve", "--jobs", HANDLERS, "--host", "0.0.0.0", "--no-auth")
     assert answer.code == 2
     assert answer.error.startswith("--host 0.0.0.0: ")
     assert "127.0.0.1" in answer.error
 
 
 def test_with_a_key_it_may_listen_anywhere(penstock: Command, running: Starter, session: Session) -> None:
-    """Whoever has none is told how to get one."""
-    key = penstock("keys", "create", "shop", "--scope", "publish:demo.*", "--json").document["key"]
+    """Whoever has none is told how to get one; it may be made while the gateway runs."""
     gateway = running("serve", "--jobs", HANDLERS, "--host", "0.0.0.0", "--port", "0")
+    gateway.wait_for("nobody has credentials yet")
+    key = penstock("keys", "create", "shop", "--scope", "publish:demo.*", "--json").document["key"]
     url = url_of(gateway).replace("0.0.0.0", "127.0.0.1")
     job = {"type": "demo.once", "payload": {}}
     refused = httpx.post(f"{url}/v1/jobs", json=job)

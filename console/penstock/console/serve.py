@@ -17,6 +17,12 @@ def serve(
     ],
     host: Annotated[str, typer.Option("--host", metavar="HOST", help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", metavar="N", min=0, max=65535, help="0: any free one.")] = PORT,
+    metrics_port: Annotated[
+        int,
+        typer.Option(
+            "--metrics-port", metavar="N", min=0, max=65535, help="/metrics, /healthz, /readyz; 0: beside the jobs."
+        ),
+    ] = 0,
     no_auth: Annotated[bool, typer.Option("--no-auth", help="Ask for no credentials; on loopback only.")] = False,
     openapi: Annotated[
         bool, typer.Option("--openapi", help="Print the OpenAPI document and exit; needs no server.")
@@ -35,4 +41,13 @@ def serve(
     if openapi:
         print_openapi(tuple(modules))
         return
-    run_gateway(ServeOptions(modules=tuple(modules), host=host, port=port, with_auth=not no_auth, grace_seconds=grace))
+    run_gateway(
+        ServeOptions(
+            modules=tuple(modules),
+            host=host,
+            port=port,
+            metrics_port=metrics_port or None,
+            with_auth=not no_auth,
+            grace_seconds=grace,
+        )
+    )

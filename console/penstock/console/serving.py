@@ -3,6 +3,7 @@
 import ipaddress
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,9 +17,10 @@ from penstock.console.exits import bad_input
 from penstock.console.modules import loaded
 from penstock.console.printing import print_json
 from penstock.console.settings import ConsoleSettings, keyring_of
-from penstock.console.surroundings import check_log_level
+from penstock.console.surroundings import check_log_level, check_port
 from penstock.ledger.api_keys import usable_keys
 from penstock.ledger.database import Ledger
+from penstock.producers.status_server import StatusServer
 from penstock.schemas import Keyring
 from penstock.schemas.documents import clear_schema
 from penstock.schemas.sensitive import Seals
@@ -49,6 +51,7 @@ class ServeOptions:
     modules: tuple[str, ...]
     host: str
     port: int
+    metrics_port: int | None
     with_auth: bool
     grace_seconds: float
 
@@ -60,6 +63,7 @@ def run_gateway(options: ServeOptions) -> None:
     if settings.accept_into_broker and not settings.has_broker:
         raise bad_input("PENSTOCK_ACCEPT_INTO_BROKER needs a broker: set PENSTOCK_BROKER_URL to amqp://…")
     check_log_level(settings.log_level)
+    check_port(settings.metrics_host, options.metrics_port)
     registry = loaded(options.modules, database_url=settings.database_url)
     keyring = keyring_of(ConsoleSettings().keyring)
     registry.require_keyring(keyring)
@@ -70,14 +74,29 @@ def run_gateway(options: ServeOptions) -> None:
         raise bad_input(f"--host {options.host}: with --no-auth a gateway listens on loopback only: 127.0.0.1")
     with _listening(options.host, options.port) as listener:
         ledger = prepared(settings.database_url)
-        if is_public and settings.jwks_url is None:
-            _require_keys(ledger, options.host)
         say_embedded(ledger)
         logs.configure(settings.log_level)
         log = structlog.get_logger()
+        if options.with_auth and settings.jwks_url is None:
+            _warn_without_keys(ledger, log=log)
         gateway = Gateway(settings, catalogue, asks_credentials=options.with_auth, log=log)
-        serve(gateway, listener, grace_seconds=options.grace_seconds, log=log)
+        with _status(gateway, settings.metrics_host, options.metrics_port, log=log):
+            serve(
+                gateway,
+                listener,
+                grace_seconds=options.grace_seconds,
+                with_metrics=options.metrics_port is None,
+                log=log,
+            )
     log.info("gateway stopped")
+
+
+def _status(gateway: Gateway, host: str, port: int | None, *, log: Any) -> AbstractContextManager[object]:
+    """A port of their own for those who run the gateway: it answers also when there is no room for one more client."""
+    if port is None:
+        return nullcontext()
+    registry, judge = gateway.metrics.registry, gateway.health.judge_from_outside
+    return StatusServer(address=(host, port), registry=registry, judge=judge, log=log)
 
 
 def print_openapi(modules: tuple[str, ...]) -> None:
@@ -109,13 +128,11 @@ def _check_provider(settings: GatewaySettings) -> None:
         raise bad_input("PENSTOCK_JWKS_URL must be an https:// URL")
 
 
-def _require_keys(ledger: Ledger, host: str) -> None:
+def _warn_without_keys(ledger: Ledger, *, log: Any) -> None:
+    """No reason to stay away: a key that is made while it runs is good within seconds."""
     with ledger.session() as session:
         if not usable_keys(session):
-            raise bad_input(
-                f"--host {host}: nobody has credentials yet, so it would listen for nobody: "
-                "run `penstock keys create`, set PENSTOCK_JWKS_URL, or listen on 127.0.0.1"
-            )
+            log.warning("nobody has credentials yet: run `penstock keys create`, or set PENSTOCK_JWKS_URL")
 
 
 def _known_types(registry: Registry) -> Iterator[KnownType]:

@@ -11,7 +11,7 @@ import pytest
 from tests.producers.gateway.running import RunningGateway
 from tests.waiting import until
 
-from penstock.producers.gateway import protocol, reading
+from penstock.producers.gateway import frame, protocol, reading, server
 from penstock.producers.gateway.problems import Problem
 from penstock.producers.gateway.submission import read_order, split_batch
 
@@ -150,6 +150,8 @@ GARBAGE = {
     "a chunk size that is none": b"POST /v1/jobs HTTP/1.1\r\nHost: [::1]\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     "chunked twice": b"POST /v1/jobs HTTP/1.1\r\nHost: [::1]\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
     "bytes in the path": b"GET /\xff\xfe HTTP/1.1\r\nHost: [::1]\r\n\r\n",
+    "no host": b"GET / HTTP/1.1\r\n\r\n",
+    "two hosts": b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: example.org\r\n\r\n",
     "a folded header": b"GET / HTTP/1.1\r\nHost: [::1]\r\nA: b\r\n c: d\r\n\r\n",
 }
 
@@ -238,3 +240,125 @@ def test_a_path_is_what_it_is(door: RunningGateway, path: str) -> None:
     """Nothing is made of another one, and nobody is sent elsewhere."""
     answer = door.raw(f"GET {path} HTTP/1.1\r\nHost: [::1]\r\nConnection: close\r\n\r\n".encode())
     assert answer.startswith(b"HTTP/1.1 404 ")
+
+
+def sent_until_stalled(connection: socket.socket, data: bytes, *, bytes_max: int) -> int:
+    """Send again and again, until nobody takes it any more; returns how many bytes were taken."""
+    connection.settimeout(0.5)
+    sent = 0
+    try:
+        while sent < bytes_max:
+            sent += connection.send(data)
+    except (TimeoutError, ConnectionResetError, BrokenPipeError):
+        pass
+    return sent
+
+
+# More than the kernel's own buffers hold on both sides.
+MUCH = 64 * 1024 * 1024
+
+
+@pytest.mark.parametrize("behind", [b"a" * 65536, b"X: y\r\n" * 10_000], ids=["one header", "many headers"])
+def test_what_comes_behind_an_open_stream_is_not_gathered(lone: RunningGateway, behind: bytes) -> None:
+    """A second head that never ends: it waits in the network until the first request is answered."""
+    job_id = lone.submit().json()["id"]
+    with socket.create_connection(("127.0.0.1", lone.port), timeout=5) as connection:
+        connection.sendall(f"GET /v1/jobs/{job_id}/events HTTP/1.1\r\nHost: [::1]\r\n\r\n".encode())
+        received = b""
+        while b"event: state" not in received:
+            received += connection.recv(65536)
+        connection.sendall(b"GET / HTTP/1.1\r\nX: ")
+        assert sent_until_stalled(connection, behind, bytes_max=MUCH) < MUCH
+
+
+@pytest.mark.parametrize(
+    "endless", [b"2\r\n{}\r\n0\r\n" + b"X: y\r\n" * 10_000, b"2;x=" + b"a" * 65536], ids=["trailers", "extension"]
+)
+def test_what_stands_beside_a_body_is_bounded(door: RunningGateway, endless: bytes) -> None:
+    """It is in no buffer that is counted otherwise."""
+    head = (
+        b"POST /v1/jobs HTTP/1.1\r\nHost: [::1]\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", door.port), timeout=5) as connection:
+        connection.sendall(head)
+        more = endless.rpartition(b"\n")[2] or b"X: y\r\n" * 10_000
+        connection.sendall(endless)
+        assert sent_until_stalled(connection, more, bytes_max=MUCH) < MUCH
+
+
+def test_small_chunks_are_no_attack(lone: RunningGateway) -> None:
+    """A sender who puts each byte into a chunk of its own is only slow."""
+    body = json.dumps({"type": "demo.add_row", "version": 1, "payload": {"n": 1, "note": "x" * 60_000}}).encode()
+    head = b"POST /v1/jobs HTTP/1.1\r\nHost: [::1]\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
+    chunks = b"".join(b"1\r\n%b\r\n" % body[n : n + 1] for n in range(len(body))) + b"0\r\n\r\n"
+    assert lone.raw(head + b"Connection: close\r\n\r\n" + chunks).startswith(b"HTTP/1.1 202 ")
+
+
+def test_who_asks_for_too_much_ahead_gets_what_was_taken_and_no_more(door: RunningGateway) -> None:
+    """The answers come in their order, and the connection is closed; a refusal would be taken for one of them."""
+    answer = door.raw(b"GET /v1/types HTTP/1.1\r\nHost: [::1]\r\n\r\n" * 1000)
+    statuses = [it[:3] for it in answer.split(b"HTTP/1.1 ")[1:]]
+    assert 2 <= len(statuses) <= protocol.PIPELINED_MAX + 1
+    assert set(statuses) == {b"200"}
+
+
+def test_a_job_is_answered_whatever_comes_behind_it(lone: RunningGateway) -> None:
+    """It was accepted: to say that the request cannot be read would bring it a second time."""
+    body = b'{"type":"demo.add_row","version":1,"payload":{"n":1}}'
+    head = f"POST /v1/jobs HTTP/1.1\r\nHost: [::1]\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    answer = lone.raw(head.encode() + b"\r\n" + body + b"\x00 no HTTP \r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 202 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.parametrize("size", [100, 60_000, 2_000_000])
+def test_an_early_refusal_is_heard_by_who_still_sends(door: RunningGateway, size: int) -> None:
+    """One answer, and the connection is as good as before."""
+    head = f"POST /v1/jobs HTTP/1.1\r\nHost: [::1]\r\nContent-Type: text/plain\r\nContent-Length: {size}\r\n\r\n"
+    one = head.encode() + b"x" * size
+    answer = door.raw(one + one + b"GET /v1/types HTTP/1.1\r\nHost: [::1]\r\nConnection: close\r\n\r\n")
+    assert [it[:3] for it in answer.split(b"HTTP/1.1 ")[1:]] == [b"415", b"415", b"200"]
+
+
+def test_a_body_that_nobody_wants_may_not_drip_for_ever(door: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the connection is closed behind the answer."""
+    monkeypatch.setattr(frame, "DROP_SECONDS_MAX", 0.3)
+    head = b"GET /v1/types HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 100\r\n\r\nx"
+    answer = door.raw(head)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: close" in answer.lower()
+
+
+def test_no_other_protocol_takes_a_body_away(door: RunningGateway) -> None:
+    """The parser would read what follows `Upgrade` as the other protocol's; without a body it means nothing here."""
+    upgrade = b"Host: [::1]\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
+    refused = door.raw(b"POST /v1/jobs HTTP/1.1\r\nContent-Length: 2\r\n" + upgrade + b"\r\n{}")
+    assert refused.startswith(b"HTTP/1.1 400 ")
+    assert b"without the header Upgrade" in refused
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux has a limit for what nobody reads")
+def test_who_does_not_read_his_answers_is_cut_off(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """He would hold a connection, and the answers in memory, for ever."""
+    monkeypatch.setattr(server, "UNREAD_SECONDS_MAX", 0.5)
+    with RunningGateway(sqlite_url) as gateway, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", gateway.port))
+        connection.sendall(b"GET /v1/openapi.json HTTP/1.1\r\nHost: [::1]\r\n\r\n" * 30)
+        connections = gateway.server.server_state.connections
+        until(lambda: len(connections) == 1, what="the connection")
+        until(lambda: not connections, timeout_seconds=20, what="its end")
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/v1/jobs?stat=dead", "known are cursor, limit, queue, state, type"),
+        ("/v1/types?a=b", "leave it out"),
+        ("/v1/jobs?state=dead&state=available", "stands more than once"),
+    ],
+)
+def test_a_parameter_that_is_misspelled_is_not_as_good_as_none(door: RunningGateway, path: str, said: str) -> None:
+    """Who asked for the dead ones would get all."""
+    answer = door.client.get(path)
+    assert (answer.status_code, said in answer.json()["detail"]) == (422, True)

@@ -27,7 +27,9 @@ PATIENCE_SECONDS = 5.0
 LOCK_TIMEOUT = "500ms"
 LOCKED = ("55P03", "57014")
 PAUSE_SECONDS = 0.1
-PROBE_SECONDS = 0.5
+# An idle gateway must know too whether the ledger is there; a commit under way proves it only when it ends.
+PROBE_SECONDS = 1.0
+SILENT_SECONDS_MAX = PATIENCE_SECONDS + PROBE_SECONDS
 
 
 class TooMany(Exception):
@@ -79,6 +81,7 @@ class Acceptance:
         self._changed = threading.Condition()
         self._closing = False
         self.is_troubled = False  # as far as the last try tells
+        self._answered_at = float("-inf")
         self._session: Session | None = None
         self._thread = threading.Thread(target=self._run, name="accept", daemon=True)
 
@@ -118,7 +121,13 @@ class Acceptance:
     def is_alive(self) -> bool:
         return self._thread.is_alive()
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether the ledger has answered lately; somebody asks it, also while no job comes."""
+        return not self.is_troubled and time.monotonic() - self._answered_at < SILENT_SECONDS_MAX
+
     def _run(self) -> None:
+        self._probe()
         while (batch := self._gather()) is not None:
             if batch:
                 self._take(batch)
@@ -130,7 +139,7 @@ class Acceptance:
     def _gather(self) -> list[_Request] | None:
         """The requests that wait, up to one batch, without those that were given up; waits for the first one.
 
-        None at the end; no requests when it is time to see whether the ledger is there again.
+        None at the end; no requests when it is time to see whether the ledger is there.
         """
         with self._changed:
             while True:
@@ -144,7 +153,7 @@ class Acceptance:
                         jobs += len(request.offers)
                 if batch or self._closing:
                     return batch or None
-                if not self._changed.wait(PROBE_SECONDS if self.is_troubled else None):
+                if not self._changed.wait(PROBE_SECONDS):
                     return []
 
     def _take(self, batch: list[_Request]) -> None:
@@ -157,19 +166,24 @@ class Acceptance:
             self.is_troubled = True
             self._trouble(batch, error)
             return
-        self.is_troubled = False
+        self._note_answer()
         self._observe(sum(len(request.offers) for request in batch), time.monotonic() - started)
         self._loop.call_soon_threadsafe(_answer, batch, accepted)
 
     def _probe(self) -> None:
         try:
             self._session = self._session or self._open()
-            self._session.connection.exec_driver_sql("SELECT 1")
+            self._session.connection.exec_driver_sql("SELECT 1 FROM jobs LIMIT 1")
         except Exception as error:
-            self._log.debug("the ledger does not answer yet", error=type(error).__name__)
+            self._log.debug("the ledger does not answer", error=type(error).__name__)
+            self.is_troubled = True
             self._drop_session()
         else:
-            self.is_troubled = False
+            self._note_answer()
+
+    def _note_answer(self) -> None:
+        self.is_troubled = False
+        self._answered_at = time.monotonic()
 
     def _admit(self, batch: list[_Request]) -> Accepted:
         session = self._session = self._session or self._open()

@@ -14,18 +14,21 @@ from starlette.types import ASGIApp
 
 from penstock.producers.gateway.frame import Frame
 from penstock.producers.gateway.gateway import Gateway
-from penstock.producers.gateway.health import Health
 from penstock.producers.gateway.job_routes import add_job_routes
 from penstock.producers.gateway.openapi import openapi
 from penstock.producers.gateway.problems import Problem, invalid
+from penstock.producers.gateway.status_routes import add_health_routes, add_metrics_route
 from penstock.schemas.version import __version__
 
 DESCRIPTION = "Jobs over HTTP: a receipt is given when the job is durable, and says where."
 
 
-def build(gateway: Gateway) -> ASGIApp:
+def build(gateway: Gateway, *, with_metrics: bool) -> ASGIApp:
     """The ASGI application over a gateway; it starts and closes the gateway."""
-    return Frame(routes(gateway), metrics=gateway.metrics, log=gateway.log)
+    app = routes(gateway)
+    if with_metrics:
+        add_metrics_route(app, gateway.metrics)
+    return Frame(app, metrics=gateway.metrics, log=gateway.log)
 
 
 def routes(gateway: Gateway) -> FastAPI:
@@ -51,15 +54,14 @@ def routes(gateway: Gateway) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     add_job_routes(app, gateway)
-    health = Health(gateway)
-    for path, endpoint in (("/healthz", health.alive), ("/readyz", health.ready), ("/metrics", health.metrics)):
-        app.add_api_route(path, endpoint, include_in_schema=False, response_model=None)
+    add_health_routes(app, gateway.health)
     app.openapi = lambda: openapi(app, gateway.catalogue, asks_credentials=gateway.guard.asks_credentials)  # type: ignore[method-assign]
     return app
 
 
 def _with_id(problem: Problem, request: Request) -> Response:
     problem.document["request_id"] = request.scope["state"]["request_id"]
+    request.scope["state"]["problem"] = problem.code
     return problem.response()
 
 

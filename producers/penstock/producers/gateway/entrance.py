@@ -11,7 +11,7 @@ from penstock.ledger.database import LedgerUnavailable, Session, is_bad_data
 from penstock.ledger.jobs import key_holder
 from penstock.producers.gateway.acceptance import Acceptance, Accepted, TooMany
 from penstock.producers.gateway.differences import differing_fields
-from penstock.producers.gateway.problems import Problem, invalid, unavailable
+from penstock.producers.gateway.problems import Problem, busy, invalid, unavailable
 from penstock.producers.gateway.questions import Questions, TooBusy
 from penstock.producers.gateway.receipt import Receipt
 from penstock.producers.gateway.spare import UNSAID, SpareDoor
@@ -35,7 +35,7 @@ class Entrance:
         try:
             accepted = await self._acceptance.accept(offers)
         except TooMany:
-            raise unavailable("too many jobs wait to be accepted; send it again a little later") from None
+            raise busy("too many jobs wait to be accepted") from None
         except (LedgerUnavailable, DBAPIError):
             if self.spare is not None:
                 return await self.spare.enter(offers)

@@ -8,6 +8,7 @@ from penstock.producers.gateway.acceptance import BATCH_JOBS_MAX, PATIENCE_SECON
 from penstock.producers.gateway.catalogue import Catalogue
 from penstock.producers.gateway.entrance import Entrance
 from penstock.producers.gateway.guard import Guard
+from penstock.producers.gateway.health import Health
 from penstock.producers.gateway.keyring import KeyRing
 from penstock.producers.gateway.metrics import GatewayMetrics
 from penstock.producers.gateway.questions import Questions
@@ -54,9 +55,12 @@ class Gateway:
         )
         self.entrance = Entrance(self.acceptance, self.questions, spare=spare, log=log)
         self.watch = Watch(self.questions, log=log)
+        self.health = Health(self.acceptance, spare=spare, stopping=self.watch.stopping)
+        self.metrics.ready.set_function(lambda: float(self.health.judge("/readyz")[0]))
 
     async def start(self) -> None:
         self.acceptance.start()
+        self.health.loop = asyncio.get_running_loop()
 
     def stop_waiting(self) -> None:
         """The gateway will end: nobody waits for a job any longer, and readiness says no."""
@@ -65,6 +69,7 @@ class Gateway:
     async def close(self) -> None:
         """Everything that was taken in becomes durable first."""
         self.stop_waiting()
+        self.health.loop = None
         await asyncio.to_thread(self.acceptance.close)
         self.questions.close()
         if self.entrance.spare is not None:

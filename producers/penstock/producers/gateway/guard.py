@@ -2,12 +2,14 @@
 
 import ipaddress
 
+from fastapi.routing import APIRoute
 from starlette.requests import Request
 
 from penstock.ledger.api_keys import PREFIX
 from penstock.producers.gateway.caller import Caller, anybody
 from penstock.producers.gateway.keyring import KeyRing, KeysUnknown
 from penstock.producers.gateway.problems import Problem, unavailable
+from penstock.producers.gateway.query import check_query
 from penstock.producers.gateway.rates import Rates
 from penstock.producers.gateway.tokens import ProviderUnavailable, Refused, Tokens
 
@@ -27,7 +29,8 @@ class Guard:
         await self._rates.close()
 
     async def caller_of(self, request: Request) -> Caller:
-        """Counts the request, too; raises `Problem`."""
+        """Counts the request, too; raises `Problem`, also for a query that is not one of this route's."""
+        check_query(request.scope["query_string"], _known_query(request))
         if self.asks_credentials:
             caller = await self._identify(request)
         else:
@@ -61,6 +64,12 @@ class Guard:
         except (KeysUnknown, ProviderUnavailable):
             raise unavailable("nobody can tell at the moment whether these credentials are good") from None
         raise _unknown("this is no API key; they begin with penstock_, and are made by `penstock keys create`")
+
+
+def _known_query(request: Request) -> list[str]:
+    """What FastAPI was told; the one route that is not its own takes `wait`."""
+    route = request.scope["route"]
+    return [field.alias for field in route.dependant.query_params] if isinstance(route, APIRoute) else ["wait"]
 
 
 def _unknown(detail: str) -> Problem:

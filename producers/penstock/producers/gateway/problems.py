@@ -54,8 +54,7 @@ def invalid(errors: Sequence[tuple[str, str]]) -> Problem:
 
 def too_large(bytes_max: int) -> Problem:
     detail = f"the body has more than {bytes_max} bytes; send less, in several requests"
-    # What is still on its way would be taken for the next request.
-    return Problem(413, "too-large", "The body is too large", detail, headers={"Connection": "close"})
+    return Problem(413, "too-large", "The body is too large", detail)
 
 
 def not_found(detail: str) -> Problem:
@@ -66,4 +65,11 @@ def unavailable(detail: str, *, retry_seconds: int = 2) -> Problem:
     """Nothing was accepted, or nobody can tell: the same request again, under the same key, is safe."""
     return Problem(
         503, "unavailable", "Not available at the moment", detail, headers={"Retry-After": str(retry_seconds)}
+    )
+
+
+def busy(detail: str) -> Problem:
+    """This gateway has as much to do as it can hold, and has done nothing of this."""
+    return Problem(
+        503, "busy", "Too much to do", f"{detail}; send it again a little later", headers={"Retry-After": "2"}
     )

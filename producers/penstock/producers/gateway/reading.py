@@ -6,11 +6,10 @@ from contextlib import contextmanager
 
 from starlette.requests import ClientDisconnect, Request
 
-from penstock.producers.gateway.problems import Problem, malformed, too_large, unavailable
+from penstock.producers.gateway.problems import Problem, busy, malformed, too_large
 
 BODY_SECONDS_MAX = 20.0
 BUFFERED_BYTES_MAX = 64 * 1024 * 1024
-DROPPED_BYTES_MAX = 128 * 1024 * 1024
 
 
 class Buffers:
@@ -32,7 +31,7 @@ class Buffers:
     def take(self, count: int) -> None:
         """Raises `Problem` when there is no room."""
         if self._bytes + count > self._bytes_max:
-            raise unavailable("too many bytes are being received; send it again a little later")
+            raise busy("too many bytes are being received")
         self._bytes += count
 
 
@@ -63,20 +62,13 @@ async def read_body(request: Request, buffer: Buffer, *, bytes_max: int) -> byte
 
 
 async def _receive(request: Request, buffer: Buffer, *, bytes_max: int) -> None:
-    """A body that is too large is read on and dropped: who still sends does not hear the answer."""
     length = request.headers.get("content-length", "")
-    said = int(length[:20]) if length.isdecimal() else 0
-    if said > bytes_max and (said > DROPPED_BYTES_MAX or "expect" in request.headers):
+    if length.isdecimal() and int(length[:20]) > bytes_max:
         raise too_large(bytes_max)
-    received = 0
     async for chunk in request.stream():
-        received += len(chunk)
-        if received > DROPPED_BYTES_MAX:
-            break
-        if max(received, said) <= bytes_max:
-            buffer.add(chunk)
-    if received > bytes_max:
-        raise too_large(bytes_max)
+        if len(buffer.data) + len(chunk) > bytes_max:
+            raise too_large(bytes_max)
+        buffer.add(chunk)
 
 
 def check_head(request: Request) -> None:

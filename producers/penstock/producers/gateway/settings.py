@@ -16,6 +16,7 @@ class GatewaySettings(LedgerSettings):
     broker_url: str = "local"
     accept_into_broker: bool = False
     redis_url: str | None = None
+    metrics_host: str = "127.0.0.1"
     log_level: str = "INFO"
     jwks_url: str | None = None
     jwt_issuer: str | None = None

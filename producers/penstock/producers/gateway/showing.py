@@ -14,7 +14,7 @@ from penstock.producers.gateway.answers import answer
 from penstock.producers.gateway.caller import Caller
 from penstock.producers.gateway.gateway import Gateway
 from penstock.producers.gateway.job_documents import Surroundings, find_job, whole_job
-from penstock.producers.gateway.problems import Problem, invalid, not_found, unavailable
+from penstock.producers.gateway.problems import Problem, busy, invalid, not_found, unavailable
 from penstock.producers.gateway.questions import TooBusy
 from penstock.schemas import UnreadableMessage
 from penstock.schemas.identifiers import parse_job_id
@@ -86,7 +86,7 @@ class Showing:
         try:
             return await self._gateway.questions.ask(question)
         except TooBusy:
-            raise unavailable("too many questions wait for the ledger; ask again a little later") from None
+            raise busy("too many questions wait for the ledger") from None
         except (LedgerUnavailable, DBAPIError):
             raise unavailable("the ledger cannot be reached, or takes too long; ask again, or for less") from None
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from penstock.ledger.jobs import Standing, standings
-from penstock.producers.gateway.problems import unavailable
+from penstock.producers.gateway.problems import busy
 from penstock.producers.gateway.questions import Questions
 
 PLACES_MAX = 500
@@ -47,7 +47,7 @@ class Watch:
     def over(self, job_id: str) -> Iterator[Watched]:
         """A place in the watch; raises `Problem` when all are taken."""
         if len(self._places) >= self._places_max:
-            raise unavailable("too many requests wait for jobs; ask again without waiting, or a little later")
+            raise busy("too many requests wait for jobs; ask without waiting")
         watched = Watched(job_id)
         self._places.add(watched)
         if self._task is None or self._task.done():
