@@ -1,4 +1,4 @@
-"""What the dashboard shows: four rows of panels, each with the question that it answers."""
+"""What the dashboard shows: rows of panels, each with the question that it answers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 QUEUE = 'queue=~"$queue"'
 RATE = "$__rate_interval"
 PER_SECOND = "suffix: /s"
+API = 'route=~"/v1/.*"'
 FIRING = 'ALERTS{alertname=~"Penstock.*", alertstate="firing"}'
 # 0 while somebody counts what is due, else nothing: a dispatcher that is gone must not look like an empty ledger.
 NONE_DUE = "max(penstock_due_measured_timestamp_seconds > time() - 60) * 0"
@@ -46,6 +47,11 @@ def in_range(metric: str) -> str:
     """How often it happened in the time that is shown; a counter that is younger than that began at zero."""
     counter = f"{metric}{{{QUEUE}}}"
     return f"sum(({counter} unless {counter} offset $__range) or increase({counter}[$__range])) or vector(0)"
+
+
+def per_schedule(metric: str) -> str:
+    """How often it happened in the time that is shown, by schedule."""
+    return f"sum by (schedule) (({metric} unless {metric} offset $__range) or increase({metric}[$__range]))"
 
 
 def quantiles(metric: str, *, selector: str = "") -> dict[str, str]:
@@ -309,11 +315,142 @@ UNDERNEATH = Row(
         ),
         Panel(
             title="Releases",
-            about="Pools and dispatchers by version: two during a rolling deploy, else one.",
-            queries={"{{version}}": "count by (version) (penstock_info)"},
+            about="Processes by version: two during a rolling deploy, else one.",
+            queries={
+                "{{version}}": "count by (version) (penstock_info or penstock_gateway_info or penstock_relay_info)",
+            },
             width=12,
         ),
     ),
 )
 
-ROWS = (NOW, FLOW, FAILURES, UNDERNEATH)
+GATEWAY = Row(
+    title="Does the gateway take jobs?",
+    panels=(
+        Panel(
+            title="Requests by status",
+            about="5xx are ours. 4xx are the clients'; what was wrong is in the panel beside it. Probes are left out.",
+            queries={
+                "{{status}}": f"sum by (status) (rate(penstock_gateway_requests_total{{{API}}}[{RATE}]))",
+            },
+            unit=PER_SECOND,
+        ),
+        Panel(
+            title="Refused, by what was wrong",
+            about="The `type` of the problem. `busy` and `full`: there is more to do than the gateways can hold.",
+            queries={"{{code}}": f"sum by (code) (rate(penstock_gateway_problems_total[{RATE}]))"},
+            unit=PER_SECOND,
+        ),
+        Panel(
+            title="Receipts",
+            about="By where the job is durable; duplicates are receipts for a job that was known already.",
+            queries={
+                "{{durable}}": f"sum by (durable) (rate(penstock_gateway_jobs_accepted_total[{RATE}]))",
+                "duplicates": f"sum(rate(penstock_gateway_jobs_duplicates_total[{RATE}]))",
+            },
+            unit=PER_SECOND,
+        ),
+        Panel(
+            title="Time to a receipt",
+            about="Of submissions and batches, until the ledger has committed; with `?wait=` until the job's end.",
+            queries=quantiles("penstock_gateway_request_seconds", selector='route=~"/v1/jobs|/v1/jobs:batch"'),
+            unit="s",
+        ),
+        Panel(
+            title="Commits",
+            about="Jobs that come at the same time share one: as long as commits are slow, more share it.",
+            queries=quantiles("penstock_gateway_commit_seconds"),
+            unit="s",
+        ),
+        Panel(
+            title="Jobs per commit",
+            about="How many shared it.",
+            queries=quantiles("penstock_gateway_commit_jobs"),
+        ),
+        Panel(
+            title="Gateways that accept jobs",
+            about="Ready: the ledger answers, or RabbitMQ takes the jobs.",
+            queries={
+                "{{service}} ready": "sum by (service) (penstock_gateway_ready)",
+                "{{service}} all": "count by (service) (penstock_gateway_ready)",
+            },
+            width=12,
+        ),
+        Panel(
+            title="Connections",
+            about="A gateway has room for a thousand.",
+            queries={"{{service}}": "sum by (service) (penstock_gateway_connections)"},
+            width=12,
+        ),
+    ),
+)
+
+OUTBOX = Row(
+    title="Does the outbox drain?",
+    panels=(
+        Panel(
+            title="Age of the oldest row",
+            about="Committed by a service and not published. Seconds at most, unless RabbitMQ or the relay is away.",
+            queries={"{{service}}": "max by (service) (penstock_outbox_oldest_seconds)"},
+            unit="s",
+        ),
+        Panel(
+            title="Rows",
+            about="Waiting, and held because no broker takes them: `penstock outbox list` has the reasons.",
+            queries={
+                "{{service}} waiting": "max by (service) (penstock_outbox_rows)",
+                "{{service}} held": "max by (service) (penstock_outbox_held_rows)",
+            },
+        ),
+        Panel(
+            title="Published by the relays",
+            about="Confirmed by RabbitMQ and deleted, and not confirmed: those stay.",
+            queries={
+                "{{service}}": f"sum by (service) (rate(penstock_outbox_published_total[{RATE}]))",
+                "{{service}} failed": f"sum by (service) (rate(penstock_outbox_failures_total[{RATE}]))",
+            },
+            unit=PER_SECOND,
+        ),
+    ),
+)
+
+CLOCK = Row(
+    title="Do schedules fire, and replies go out?",
+    panels=(
+        Panel(
+            title="Jobs by the clock",
+            about="In the time that is shown, by schedule.",
+            queries={"{{schedule}}": per_schedule("penstock_schedule_jobs_total")},
+        ),
+        Panel(
+            title="Missed ticks",
+            about="Times in the 15 minutes before that nobody was there to fire them within a minute.",
+            queries={"{{schedule}}": "penstock:schedule_late:increase15m"},
+        ),
+        Panel(
+            title="Replies",
+            about="To publishers who gave a `reply_to`: confirmed, not confirmed (tried again), and without a queue.",
+            queries={
+                "{{kind}}": f"sum by (kind) (rate(penstock_replies_sent_total[{RATE}]))",
+                "failed": f"sum(rate(penstock_reply_failures_total[{RATE}]))",
+                "unheard": f"sum(rate(penstock_replies_unheard_total[{RATE}]))",
+            },
+            unit=PER_SECOND,
+        ),
+        Panel(
+            title="Replies that are owed",
+            about="Those that could be sent now.",
+            queries={"waiting": "max(penstock_replies_waiting)"},
+            width=12,
+        ),
+        Panel(
+            title="Age of the oldest reply",
+            about="Since it could have been sent.",
+            queries={"oldest": "max(penstock_oldest_reply_seconds)"},
+            unit="s",
+            width=12,
+        ),
+    ),
+)
+
+ROWS = (NOW, FLOW, FAILURES, GATEWAY, OUTBOX, CLOCK, UNDERNEATH)

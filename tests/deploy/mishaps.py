@@ -5,11 +5,14 @@ import signal
 from datetime import UTC, datetime, timedelta
 
 from tests.deploy.stack import Stack
+from tests.producers.queues import NobodyListens
+from tests.schedules.jobs import declared, start
 from tests.waiting import until
 from tests.workers import jobs
 from tests.workers.amqp import channel_on, put, put_note
 
 from penstock.ledger.jobs import cancel_job
+from penstock.ledger.schedules import change_schedule
 from penstock.producers.ledger_producer import LedgerProducer
 from penstock.schemas import Message
 
@@ -22,6 +25,9 @@ def cause_all(stack: Stack) -> None:
     a_death_in_the_middle_of_a_job(stack)
     a_stop_in_the_middle_of_a_job(stack)
     jobs_that_nobody_takes(stack)
+    jobs_by_every_way_in(stack)
+    replies_to_those_who_wait_and_to_those_who_have_gone(stack)
+    a_tick_that_nobody_was_there_for(stack)
 
 
 def good_work_and_bad(stack: Stack) -> None:
@@ -82,6 +88,33 @@ def jobs_that_nobody_takes(stack: Stack) -> None:
     producer = LedgerProducer(stack.site.database_url)
     for queue in ("nobody", "classic"):
         producer.publish_message(Message.raw(type=f"{queue}.job", body=b"{}"), queue=queue)
+
+
+def jobs_by_every_way_in(stack: Stack) -> None:
+    """Receipts and a duplicate, refusals and an error over HTTP; a row that is published, and one that is held."""
+    assert [stack.submit("by HTTP", key="twice").json()["duplicate"] for _ in range(2)] == [False, True]
+    assert stack.submit("another", key="twice").status_code == 409
+    job_id = stack.enqueue(jobs.Note(name="by the outbox"))
+    stack.site.await_end(job_id)
+    stack.enqueue(NobodyListens(n=1))
+    until(lambda: "penstock_outbox_held_rows 1.0" in stack.metrics("relay"), timeout_seconds=30, what="a held row")
+
+
+def replies_to_those_who_wait_and_to_those_who_have_gone(stack: Stack) -> None:
+    """A receipt and a result, and a queue that is not there any more."""
+    with channel_on(stack.site.broker_url) as channel:
+        channel.queue_declare("penstock.replies.here", durable=True)
+        for queue in ("penstock.replies.here", "penstock.replies.gone"):
+            put_note(channel, "and tell me", reply_to=queue)
+    for metric in ('penstock_replies_sent_total{kind="result"} 1.0', "penstock_replies_unheard_total 1.0"):
+        until(lambda metric=metric: metric in stack.metrics("dispatch"), timeout_seconds=30, what=metric)  # type: ignore[misc]
+
+
+def a_tick_that_nobody_was_there_for(stack: Stack) -> None:
+    """An hour ago."""
+    start(stack.site.session, declared("0 * * * *", name="hourly"))
+    change_schedule(stack.site.session, "hourly", next_at=datetime.now(UTC) - timedelta(hours=1))
+    until(lambda: "penstock_schedule_late_total" in stack.metrics("dispatch"), timeout_seconds=30, what="the tick")
 
 
 def start_gated(stack: Stack, name: str) -> str:

@@ -19,6 +19,7 @@ from penstock.workers import Registry
 
 COMPOSE = read_yaml(REPOSITORY / "docker-compose.yml")
 SERVICES: dict[str, Any] = COMPOSE["services"]
+ONCE = ("migrate", "outbox")
 OURS = {name: it for name, it in SERVICES.items() if it["image"].startswith("penstock:")}
 DOCKERFILE = (DEPLOY / "docker" / "Dockerfile").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -60,7 +61,7 @@ def test_the_file_is_what_compose_understands(request: pytest.FixtureRequest) ->
 
 def test_everything_that_the_platform_needs_is_there() -> None:
     """Stores, processes, and what shows them."""
-    ours = {"migrate", "dispatcher", "notifications", "pipelines"}
+    ours = {*ONCE, "dispatcher", "notifications", "pipelines", "gateway", "relay"}
     assert set(OURS) == ours
     assert set(SERVICES) == ours | {"postgres", "rabbitmq", "redis", "prometheus", "grafana", "mailpit"}
     assert SERVICES["rabbitmq"]["image"].startswith("rabbitmq:4.")
@@ -79,7 +80,7 @@ def test_every_image_is_of_one_version(name: str) -> None:
 def test_every_service_that_stays_up_has_a_health_check_and_a_limit(name: str) -> None:
     """Those of ours have it from the image; what runs once is judged by its exit code."""
     service = SERVICES[name]
-    if name == "migrate":
+    if name in ONCE:
         assert service["restart"] == "no"
     else:
         assert service["restart"] == "unless-stopped"
@@ -130,7 +131,13 @@ def test_every_command_is_one_that_penstock_knows(name: str) -> None:
     if context.info_name == "worker":
         assert Registry.load(tuple(context.params["modules"])).bindings(None)
         assert context.params["pool"] == name
-    if context.info_name != "migrate":
+    if context.info_name == "serve":
+        assert Registry.load(tuple(context.params["modules"])).bindings(None)
+        port = context.params["port"]
+        assert (context.params["no_auth"], OURS[name]["ports"]) == (False, [f"127.0.0.1:{port}:{port}"])
+        assert OURS[name]["stop_grace_period"] == "60s"
+        assert context.params["grace"] < 40
+    if name not in ONCE:
         assert context.params["metrics_port"] == 9394
 
 
@@ -149,13 +156,17 @@ def test_the_urls_name_services_and_their_passwords() -> None:
     assert environment["PENSTOCK_DATABASE_URL"] == expected + postgres["POSTGRES_DB"]
     hosts = {re.sub(r".*@|.*//", "", value).split(":")[0] for key, value in environment.items() if "://" in value}
     assert hosts == {"postgres", "rabbitmq", "redis", "mailpit"}
+    relay = OURS["relay"]["environment"]
+    assert relay["PENSTOCK_BROKER_URL"] == environment["PENSTOCK_BROKER_URL"]
+    assert relay["PENSTOCK_OUTBOX_DATABASE_URL"] == OURS["outbox"]["environment"]["PENSTOCK_OUTBOX_DATABASE_URL"]
+    assert "PENSTOCK_DATABASE_URL" not in relay
 
 
 def test_docker_is_more_patient_than_the_grace() -> None:
     """Else it would kill what we let finish."""
     for service in OURS.values():
         patience = int(service["stop_grace_period"].removesuffix("s"))
-        assert patience > float(service["environment"]["PENSTOCK_GRACE_SECONDS"]) + 20
+        assert patience > float(service["environment"].get("PENSTOCK_GRACE_SECONDS", 0)) + 20
 
 
 def test_prometheus_scrapes_every_process_that_serves_metrics() -> None:

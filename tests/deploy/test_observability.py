@@ -1,4 +1,4 @@
-"""What Prometheus and Grafana show of a real pool, a real dispatcher and a real RabbitMQ."""
+"""What Prometheus and Grafana show of real processes of each kind, and of a real RabbitMQ."""
 
 import json
 import math
@@ -71,6 +71,8 @@ def test_every_panel_has_data_for_each_of_its_legends(stack: Stack, panel: dict[
         def answered(query: str = query) -> bool:
             stack.site.publish(jobs.Note(name="for the rates"))
             ledger.publish(jobs.Note(name="by the dispatcher"))
+            stack.submit("by HTTP")
+            stack.enqueue(jobs.Note(name="by the outbox"))
             return has_figures(stack, query)
 
         until(answered, timeout_seconds=30, what=query)
@@ -97,7 +99,7 @@ def test_every_metric_that_is_asked_for_exists(stack: Stack) -> None:
     queries = [rule["expr"] for name in ("alerts.yml", "records.yml") for rule in rules(name)]
     queries += [target["expr"] for panel in PANELS for target in panel["targets"]]
     asked = {re.sub(r"_(bucket|sum|count)$", "", name) for query in queries for name in metrics_in(query)}
-    assert len(asked) > 30
+    assert len(asked) > 50
     until(lambda: not asked - exported(stack), timeout_seconds=20, what=f"{asked - exported(stack)}")
 
 
@@ -123,18 +125,19 @@ def test_every_metric_is_documented_and_every_documented_one_is_there(stack: Sta
     until(lambda: ours() == documented, timeout_seconds=20, what=f"{ours() ^ documented} to be in both")
 
 
-def test_the_metrics_of_a_pool_are_named_as_prometheus_advises(stack: Stack, programs: Programs) -> None:
+@pytest.mark.parametrize("name", ["pool", "dispatch", "serve", "relay"])
+def test_metrics_are_named_as_prometheus_advises(stack: Stack, programs: Programs, name: str) -> None:
     """By promtool's own lint."""
-    status, page = stack.pool.get("/metrics")
-    assert status == 200
+    page = stack.metrics(name)
+    assert "penstock_" in page
     programs.check("check", "metrics", stdin=page)
 
 
 def test_every_scrape_succeeds(stack: Stack) -> None:
-    """Of the pool, the dispatcher and both pages of RabbitMQ."""
+    """Of the pool, the dispatcher, the gateway, the relay and both pages of RabbitMQ."""
     targets = stack.prometheus.targets()
     assert [(it["labels"]["job"], it["lastError"]) for it in targets if it["health"] != "up"] == []
-    assert len(targets) == 4
+    assert len(targets) == 6
 
 
 def test_the_queues_of_a_worker_get_the_policy(stack: Stack, rabbitmq: PrivateRabbitMQ) -> None:

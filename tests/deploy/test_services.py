@@ -13,9 +13,10 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+import httpx
 import pytest
 from examples.penguins import LOAD
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 from tests.deploy.files import DEPLOY, REPOSITORY, read_yaml
 from tests.notifications.mailbox import Mailbox
 from tests.servers.databases import Databases
@@ -25,13 +26,16 @@ from tests.servers.rabbitmq import PrivateRabbitMQ
 from tests.waiting import until
 
 from penstock.ledger.database import Ledger
+from penstock.ledger.jobs import show_job
 from penstock.notifications import SendEmail
 from penstock.producers import Producer
+from penstock.producers.outbox import enqueue
 
 SERVICES = read_yaml(REPOSITORY / "docker-compose.yml")["services"]
-RUNNING = ("dispatcher", "notifications", "pipelines")
-# The port that each has to itself in its container.
-PORT = "9394"
+ONCE = ("migrate", "outbox")
+RUNNING = ("dispatcher", "notifications", "pipelines", "gateway", "relay")
+# The ports that each has to itself in its container.
+PORT, HTTP_PORT = "9394", "8080"
 DOCKERFILE = (DEPLOY / "docker" / "Dockerfile").read_text(encoding="utf-8")
 
 
@@ -41,6 +45,7 @@ class Service:
 
     process: Leashed
     port: int
+    http_port: int
     log: Path
 
 
@@ -51,6 +56,7 @@ def addresses(rabbitmq: PrivateRabbitMQ, databases: Databases) -> Iterator[dict[
     with Mailbox() as mailbox:
         yield {
             "PENSTOCK_DATABASE_URL": url,
+            "PENSTOCK_OUTBOX_DATABASE_URL": url,
             "PENSTOCK_BROKER_URL": rabbitmq.url,
             "PENSTOCK_SMTP_URL": mailbox.url,
             "PENSTOCK_PIPELINE_DIR": str(REPOSITORY / "examples" / "data"),
@@ -61,16 +67,10 @@ def addresses(rabbitmq: PrivateRabbitMQ, databases: Databases) -> Iterator[dict[
 
 @pytest.fixture(scope="module")
 def services(addresses: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Service]]:
-    """All of them, after the migration."""
+    """All of them, after those that run once."""
     folder = tmp_path_factory.mktemp("services")
-    migrated = subprocess.run(
-        [sys.executable, "-m", "penstock.console", *SERVICES["migrate"]["command"]],
-        env=environment("migrate", addresses, folder),
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert migrated.returncode == 0, migrated.stderr
+    for name in ONCE:
+        run(name, addresses, folder, *SERVICES[name]["command"])
     with ExitStack() as stack:
         started = {name: start(name, addresses, folder) for name in RUNNING}
         for service in started.values():
@@ -78,10 +78,24 @@ def services(addresses: dict[str, str], tmp_path_factory: pytest.TempPathFactory
         yield started
 
 
+def run(name: str, addresses: dict[str, str], folder: Path, *words: str) -> str:
+    """What a command prints that runs once, with the settings of a service."""
+    done = subprocess.run(
+        [sys.executable, "-m", "penstock.console", *words],
+        env=environment(name, addresses, folder),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def start(name: str, addresses: dict[str, str], folder: Path) -> Service:
     """As compose does, on a port of its own."""
-    port = free_port()
-    words = [str(port) if word == PORT else word for word in SERVICES[name]["command"]]
+    port, http_port = free_port(), free_port()
+    here = {PORT: str(port), HTTP_PORT: str(http_port)}
+    words = [here.get(word, word) for word in SERVICES[name]["command"]]
     log = folder / f"{name}.log"
     process = Leashed(
         [sys.executable, "-m", "penstock.console", *words],
@@ -89,7 +103,7 @@ def start(name: str, addresses: dict[str, str], folder: Path) -> Service:
         log=log,
         environment=environment(name, addresses, folder),
     )
-    return Service(process, port, log)
+    return Service(process, port, http_port, log)
 
 
 def environment(name: str, addresses: dict[str, str], folder: Path) -> dict[str, str]:
@@ -141,9 +155,40 @@ def test_a_mail_goes_out_and_a_file_is_loaded(services: dict[str, Service], addr
         until(lambda: completed().get("notifications.email") == 1, timeout_seconds=30, what=f"the mail {mail}")
 
 
+def test_what_the_gateway_and_the_outbox_take_in_is_run(
+    services: dict[str, Service], addresses: dict[str, str], tmp_path: Path
+) -> None:
+    """With a key that is made while the gateway runs, and a relay that knows no ledger."""
+    for service in services.values():
+        until(lambda service=service: is_ready(service), timeout_seconds=30, what="all to be ready")  # type: ignore[misc]
+    words = ("keys", "create", "me", "--scope", "publish:*", "--scope", "read:*", "--json")
+    key = json.loads(run("gateway", addresses, tmp_path, *words))["key"]
+    url = f"http://127.0.0.1:{services['gateway'].http_port}/v1/jobs?wait=20s"
+    mail = {"to": "ann@example.org", "subject": "Hello", "text": "over HTTP"}
+    answer = httpx.post(
+        url,
+        json={"type": "notifications.email", "payload": mail},
+        headers={"Authorization": f"Bearer {key}"},
+        timeout=30,
+    )
+    assert (answer.status_code, answer.json()["job"]["state"]) == (202, "completed"), answer.text
+    engine = create_engine(addresses["PENSTOCK_OUTBOX_DATABASE_URL"])
+    with engine.begin() as connection:
+        job_id = enqueue(connection, SendEmail(to="bob@example.org", subject="Hello", text="from the outbox"))
+    engine.dispose()
+    with Ledger(addresses["PENSTOCK_DATABASE_URL"]).session() as session:
+
+        def state() -> str | None:
+            job = show_job(session, job_id)
+            return None if job is None else str(job["state"])
+
+        until(lambda: state() == "completed", timeout_seconds=30, what="the job of the outbox")
+
+
 def test_every_service_ends_in_order_when_it_is_told_to(services: dict[str, Service]) -> None:
     """Long before compose would lose its patience; this test comes last."""
     for service in services.values():
         service.process.stop(signal.SIGTERM, timeout_seconds=30)
     last = [service.log.read_text().splitlines()[-1] for service in services.values()]
-    assert [line for line in last if "pool stopped" not in line and "dispatching stopped" not in line] == []
+    ends = ("pool stopped", "dispatching stopped", "gateway stopped", "relaying stopped")
+    assert [line for line in last if not any(end in line for end in ends)] == []

@@ -220,9 +220,7 @@ def test_without_rabbitmq_what_is_owed_waits_and_its_health_is_gone(
         replier.stop()
 
 
-def test_a_crash_after_sending_says_it_again(
-    own_site: Site, replier: Replier, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_crash_after_sending_says_it_again(own_site: Site, replier: Replier, monkeypatch: pytest.MonkeyPatch) -> None:
     """At least once: what is not crossed out is owed still."""
     session, queue = own_site.session, "penstock.replies.test"
     with channel_on(own_site.broker_url) as channel:

@@ -14,7 +14,8 @@ class GatewayMetrics:
     """The metrics of one gateway process."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # a gauge beside each counter, which nobody asks for
+        # Else there is a gauge beside each counter, which nobody asks for.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
         self._requests = Counter(
             "penstock_gateway_requests", "Requests answered", ["method", "route", "status"], registry=registry

@@ -12,7 +12,8 @@ class RelayMetrics:
     """They have a registry of their own."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # a gauge beside each counter, which nobody asks for
+        # Else there is a gauge beside each counter, which nobody asks for.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
         self._rows = Gauge("penstock_outbox_rows", "Rows that are committed and not published yet", registry=registry)
         self._held = Gauge("penstock_outbox_held_rows", "Rows that no broker takes", registry=registry)
