@@ -3,10 +3,12 @@
 import re
 import shlex
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 from tests.console.command import REPOSITORY, Command, Starter
 from tests.waiting import until
@@ -45,12 +47,32 @@ def test_the_first_job_runs_as_it_stands_there(penstock: Command, running: Start
         assert database.execute("SELECT n FROM numbers").fetchall() == [(1,)]
 
 
+def test_who_asks_for_replies_as_it_stands_there_hears_them(
+    running: Starter, full: Session, broker_url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice: the second one is a duplicate, and hears of the first job."""
+    snippet, *_ = blocks("docs/wire.md", "python", after="## Replies")
+    (folder / "my_jobs.py").write_text(blocks("README.md", "python", after=f"## {FIRST_JOB}")[0])
+    monkeypatch.syspath_prepend(folder)
+    running("worker", "--jobs", "my_jobs", "--metrics-port", "0")
+    until(lambda: topology.count_ready(broker_url, {"demo"}, name="test")["demo"] is not None, what="the queue")
+    heard = []
+    for _ in range(2):
+        names: dict[str, Any] = {}
+        exec(snippet.replace(ELLIPSIS, broker_url), names)
+        heard.append(names["heard"])
+    monkeypatch.delitem(sys.modules, "my_jobs")
+    (_, first), (_, again) = heard
+    assert (first.state, first.duplicate) == (again.state, not again.duplicate) == ("completed", False)
+    assert (again.job_id, again.asked_id != again.job_id) == (first.job_id, True)
+
+
 def test_other_services_publish_as_it_stands_there(
     penstock: Command, running: Starter, full: Session, broker_url: str, folder: Path
 ) -> None:
     """With the client, and with plain pika; each key once."""
     job, client, *_ = blocks("README.md", "python", after=f"## {FIRST_JOB}")
-    wire, *_ = blocks("docs/wire.md", "python", after="# The wire")
+    wire, *_ = blocks("docs/wire.md", "python", after="## A publisher in any language")
     (folder / "my_jobs.py").write_text(job)
     running("worker", "--jobs", "my_jobs", "--metrics-port", "0")
     until(lambda: topology.count_ready(broker_url, {"demo"}, name="test")["demo"] is not None, what="the queue")

@@ -45,6 +45,7 @@ def test_a_job_comes_out_as_it_was_enqueued(engine: Engine, store: Store) -> Non
             tenant="acme",
             correlation_id="c-1",
             traceparent="00-1-2-01",
+            reply_to="penstock.replies.billing",
             app_id="billing",
         )
     [message] = messages(store)
@@ -58,6 +59,7 @@ def test_a_job_comes_out_as_it_was_enqueued(engine: Engine, store: Store) -> Non
         tenant="acme",
         correlation_id="c-1",
         traceparent="00-1-2-01",
+        reply_to="penstock.replies.billing",
         app_id="billing",
     )
 

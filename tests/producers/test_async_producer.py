@@ -20,6 +20,19 @@ def test_a_thousand_tasks_publish_over_one_connection(queues: Queues) -> None:
     assert sorted(asyncio.run(publish_all())) == sorted(queues.ids())
 
 
+def test_the_options_are_those_of_the_producer(queues: Queues) -> None:
+    """Where to answer, and under which name."""
+
+    async def publish() -> None:
+        async with AsyncProducer(queues.url) as producer:
+            await producer.publish(AddRow(n=1), key="one", reply_to="penstock.replies.tests", correlation_id="c-1")
+
+    asyncio.run(publish())
+    [arrived] = queues.take()
+    assert (arrived.properties.reply_to, arrived.properties.correlation_id) == ("penstock.replies.tests", "c-1")
+    assert (arrived.properties.headers or {})["dedup-key"] == "one"
+
+
 def test_the_errors_are_those_of_the_producer(queues: Queues) -> None:
     """There is one implementation."""
 

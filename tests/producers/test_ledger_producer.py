@@ -53,6 +53,15 @@ def test_an_id_that_is_known_under_another_key_gets_no_receipt(ledger: LedgerPro
         ledger.publish(AddRow(n=1), key="row-2", job_id=first.job_id)
 
 
+def test_who_wants_replies_is_told_that_there_is_no_way_for_them(ledger: LedgerProducer) -> None:
+    """A row would be owed for ever where nobody has a broker."""
+    with pytest.raises(InvalidJob, match=r"reply_to: replies come over RabbitMQ.*use Producer"):
+        ledger.publish(AddRow(n=1), reply_to="penstock.replies.tests")
+    with pytest.raises(PublishManyError) as some:
+        ledger.publish_many([AddRow(n=1), Publish(AddRow(n=2), reply_to="penstock.replies.tests")])
+    assert [failure.position for failure in some.value.failures] == [1]
+
+
 def test_one_bad_job_does_not_spoil_its_neighbours(ledger: LedgerProducer) -> None:
     """The others have receipts; the error names the bad ones by their position."""
     jobs = [(AddRow(n=n), f"row-{n % 3}") for n in range(3)] + [(AddRow(n=7), "row-0")]

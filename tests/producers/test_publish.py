@@ -1,5 +1,6 @@
 """Publishing one job."""
 
+import dataclasses
 import json
 import threading
 from datetime import UTC, datetime, timedelta
@@ -7,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.producers.queues import QUORUM, AddRow, NobodyListens, Queues
 
-from penstock.producers import InvalidJob, Producer, Receipt, Unroutable
+from penstock.producers import InvalidJob, Producer, Publish, PublishOptions, Receipt, Unroutable
+from penstock.schemas import Job
 from penstock.schemas.identifiers import job_id_time
 from penstock.schemas.message import EXCHANGE
 
@@ -22,6 +24,7 @@ def test_a_confirmed_job_is_in_the_queue_with_every_property_of_the_wire(queues:
         due_at=due_at,
         tenant="acme",
         correlation_id="order-7",
+        reply_to="penstock.replies.tests",
         traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     )
 
@@ -32,6 +35,7 @@ def test_a_confirmed_job_is_in_the_queue_with_every_property_of_the_wire(queues:
     assert (properties.message_id, properties.type) == (receipt.job_id, "demo.add_row")
     assert (properties.content_type, properties.app_id) == ("application/json", "tests")
     assert (properties.correlation_id, properties.delivery_mode) == ("order-7", 2)
+    assert properties.reply_to == "penstock.replies.tests"
     assert abs(datetime.now(UTC).timestamp() - (properties.timestamp or 0)) < 60
     headers = {name: value for name, value in (properties.headers or {}).items() if name != "x-delivery-count"}
     assert headers == {
@@ -118,6 +122,8 @@ def test_an_exchange_that_was_deleted_is_made_again(queues: Queues, producer: Pr
         ({"due_at": datetime(2030, 1, 1)}, "time zone"),  # noqa: DTZ001 - the naive time is the point
         ({"key": ""}, "dedup-key"),
         ({"job_id": "7"}, "message_id"),
+        ({"reply_to": "orders"}, "reply_to must begin with one of amq.gen-, "),
+        ({"reply_to": "amq.rabbitmq.reply-to"}, "declare a queue, like penstock.replies.billing"),
         ({"due_at": datetime.now(UTC), "delay": timedelta(1)}, "not both"),
         ({"correlation_id": "ü" * 255}, "AMQP"),
     ],
@@ -130,6 +136,19 @@ def test_an_option_that_no_reader_would_accept_is_refused(
         producer.publish(AddRow(n=1), **options)  # type: ignore[arg-type]
 
     assert queues.ids() == []
+
+
+def test_the_options_of_publish_are_the_fields_of_a_publish() -> None:
+    """They stand in two places, one for type checkers and one for Python."""
+    fields = {it.name: it.type for it in dataclasses.fields(Publish)}
+    assert fields.pop("job") is Job
+    assert fields == PublishOptions.__annotations__
+
+
+def test_an_option_that_there_is_not_is_named(producer: Producer) -> None:
+    """A slip of the pen must not be swallowed."""
+    with pytest.raises(TypeError, match="'kee'"):
+        producer.publish(AddRow(n=1), kee="row-1")  # type: ignore[call-arg]
 
 
 def test_a_payload_that_is_too_large_is_refused_before_sending(queues: Queues, producer: Producer) -> None:

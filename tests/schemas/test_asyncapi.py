@@ -9,7 +9,7 @@ from jsonschema import Draft7Validator
 from pydantic import BaseModel
 
 from penstock.schemas import Job, Message, upcaster
-from penstock.schemas.asyncapi import asyncapi_document
+from penstock.schemas.asyncapi import REPLY_CHANNEL, asyncapi_document
 
 OFFICIAL = json.loads((Path(__file__).parent / "asyncapi" / "3.0.0.json").read_text(encoding="utf-8"))
 
@@ -71,8 +71,8 @@ def test_the_official_schema_finds_mistakes() -> None:
 def test_each_name_is_a_channel_and_each_version_a_message() -> None:
     """Two models of one name stay two."""
     document = asyncapi_document([OldOrder, Order])
-    assert list(document["channels"]) == ["orders.cancel", "orders.ship", "orders.send"]
-    assert {it["address"] for it in document["channels"].values()} == set(document["channels"])
+    assert list(document["channels"]) == ["orders.cancel", "orders.ship", "orders.send", REPLY_CHANNEL]
+    assert {it["address"] for it in document["channels"].values()} == {*document["channels"], None} - {REPLY_CHANNEL}
     assert list(document["channels"]["orders.send"]["messages"]) == ["orders.ship.v2"]
     schemas = document["components"]["schemas"]
     assert schemas["orders.ship.v2.Line"] != schemas["orders.cancel.v1.Line"]
@@ -92,3 +92,17 @@ def test_the_headers_that_we_write_are_those_of_the_document() -> None:
     message = Message.of(Order(lines=[]), key="k", tenant="t", traceparent="p")
     Draft7Validator(headers).validate(message.headers())
     assert message.headers().keys() <= headers["properties"].keys()
+
+
+def test_a_publisher_reads_where_replies_come_to_and_what_they_say() -> None:
+    """Under the name that he gave, at the address that he gave."""
+    document = asyncapi_document([Order])
+    reply = document["operations"]["receive.orders.ship"]["reply"]
+    assert reply["address"]["location"] == "$message.header#/reply_to"
+    told = resolved(document, reply["channel"]["$ref"])["messages"]
+    assert list(told) == ["penstock.receipt", "penstock.result"]
+    job = document["components"]["messages"]["orders.ship.v2"]
+    for message in (job, *(resolved(document, it["$ref"]) for it in told.values())):
+        assert message["correlationId"]["location"] == "$message.header#/correlation_id"
+    result = document["components"]["schemas"]["penstock.result"]
+    assert {"job_id", "duplicate", "state", "finished_at", "result"} <= set(result["required"])

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 import structlog
+from jsonschema import Draft202012Validator
 from pika.adapters.blocking_connection import BlockingChannel
 from sqlalchemy import func, insert, select
 from tests.ledger.samples import put as put_row
 from tests.servers.proxy import Proxy
 from tests.waiting import until
 from tests.workers.amqp import channel_on, put
+from tests.workers.jobs import Gated, Note
 from tests.workers.site import Site
 from tests.workers.test_metrics import scraped
 
@@ -22,6 +24,8 @@ from penstock.ledger.clock import now
 from penstock.ledger.quarantine import list_quarantine
 from penstock.ledger.replies import owed_replies, replies_lag
 from penstock.ledger.tables import replies
+from penstock.producers import Producer
+from penstock.schemas.asyncapi import asyncapi_document
 from penstock.workers import replier as module
 from penstock.workers.caretaker_metrics import CaretakerMetrics
 from penstock.workers.metric_files import MetricFiles
@@ -116,6 +120,51 @@ def test_a_duplicate_hears_of_the_first_job(full_site: Site, asker: Asker) -> No
         assert (said["job_id"], said["asked_id"], said["duplicate"]) == (first, second, True)
         assert said["state"] == "completed"
     assert len(full_site.job(first)["history"]) == 0
+
+
+def test_a_producer_in_python_asks_and_its_duplicate_is_answered_too(full_site: Site, asker: Asker) -> None:
+    """The receipt of the job that runs, and its result, also when that was told to somebody else before."""
+    with Producer(full_site.broker_url) as producer:
+        first = producer.publish(Note(name="p"), key="p", reply_to=asker.queue, correlation_id="first")
+        told = asker.hear(2)
+        again = producer.publish(Note(name="p"), key="p", reply_to=asker.queue, correlation_id="again")
+        told += asker.hear(2)
+    assert first.job_id != again.job_id
+    assert [(kind, correlation, said["job_id"], said["duplicate"]) for kind, correlation, said in told] == [
+        ("penstock.receipt", "first", first.job_id, False),
+        ("penstock.result", "first", first.job_id, False),
+        ("penstock.receipt", "again", first.job_id, True),
+        ("penstock.result", "again", first.job_id, True),
+    ]
+    schemas = asyncapi_document([Note])["components"]["schemas"]
+    for kind, _, said in told:
+        Draft202012Validator(schemas[kind]).validate(said)
+
+
+def test_a_duplicate_of_a_job_that_still_runs_hears_so_and_later_of_its_result(full_site: Site, asker: Asker) -> None:
+    """Though whoever published the first one did not want to know."""
+    with Producer(full_site.broker_url) as producer:
+        first = producer.publish(Gated(name="asked"), key="asked")
+        full_site.await_state(first.job_id, "executing")
+        producer.publish(Gated(name="asked"), key="asked", reply_to=asker.queue, correlation_id="late")
+        [(kind, correlation, said)] = asker.hear(1)
+        assert (kind, correlation) == ("penstock.receipt", "late")
+        assert (said["job_id"], said["state"], said["duplicate"]) == (first.job_id, "executing", True)
+        full_site.sink.open_gate("asked")
+        [(kind, correlation, said)] = asker.hear(1)
+    assert (kind, correlation) == ("penstock.result", "late")
+    assert (said["job_id"], said["state"], said["attempts"]) == (first.job_id, "completed", 1)
+
+
+def test_an_address_that_nobody_has_given_out_holds_up_no_other_reply(
+    full_site: Site, channel: BlockingChannel, asker: Asker
+) -> None:
+    """Forged for direct reply-to, of a queue that never was: whoever comes after is answered."""
+    for address in (f"{DIRECT}.forged", "amq.gen-never", "penstock.replies.never"):
+        put(channel, "test.note", b'{"name": "9"}', reply_to=address)
+    asked = asker.ask(b'{"name": "10"}')
+    assert [said["job_id"] for _, _, said in asker.hear(2)] == [asked, asked]
+    until(lambda: owed(full_site) == 0, what="nothing to be owed")
 
 
 def test_the_same_message_again_is_answered_again(asker: Asker) -> None:

@@ -1,8 +1,8 @@
 """Publishing straight into the ledger, where there is no broker in front of it: embedded, tests, small hosts."""
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
-from typing import Self
+from datetime import UTC, datetime
+from typing import Self, Unpack
 
 from penstock.ledger.admission import Admission, Admitted, Offer, admit
 from penstock.ledger.batch import BATCH_BYTES_MAX, BATCH_JOBS_MAX
@@ -17,6 +17,7 @@ from penstock.producers.client import (
     PublishError,
     PublishFailure,
     PublishManyError,
+    PublishOptions,
     Receipt,
 )
 from penstock.producers.client.publish import as_publish
@@ -38,20 +39,11 @@ class LedgerProducer:
     def publish(
         self,
         job: Job,
-        *,
-        key: str | None = None,
-        due_at: datetime | None = None,
-        delay: timedelta | None = None,
-        job_id: str | None = None,
-        tenant: str | None = None,
-        correlation_id: str | None = None,
-        traceparent: str | None = None,
+        **options: Unpack[PublishOptions],
     ) -> Receipt:
         """Accept one job, durably; a duplicate gets the first one's id in its receipt. Raises `PublishError`."""
-        publish = Publish(job, key, due_at, delay, job_id, tenant, correlation_id, traceparent)
-        [answer] = self._accept(
-            [_offer(publish.to_message(app_id=self._app_id, keyring=self._keyring), job.contract())]
-        )
+        message = _message(Publish(job, **options), app_id=self._app_id, keyring=self._keyring)
+        [answer] = self._accept([_offer(message, job.contract())])
         if isinstance(answer, PublishError):
             raise answer
         return answer
@@ -115,7 +107,7 @@ class _Accepting:
     def add(self, publish: Publish, *, app_id: str | None, keyring: Keyring | None) -> None:
         position, self._taken = self._taken, self._taken + 1
         try:
-            message = publish.to_message(app_id=app_id, keyring=keyring)
+            message = _message(publish, app_id=app_id, keyring=keyring)
         except InvalidJob as error:
             self.failures.append(PublishFailure(position, publish, error))
             return
@@ -164,6 +156,13 @@ def _answer(message: Message, admission: Admission, now: datetime) -> Receipt | 
     if outcome is Admitted.MISMATCH:
         return InvalidJob("this id is known under another type or key: publish it under a new one", job_id=message.id)
     return Receipt(admission.first.get(message.id, message.id), message.key or message.id, "ledger", now)
+
+
+def _message(publish: Publish, *, app_id: str | None, keyring: Keyring | None) -> Message:
+    if publish.reply_to is not None:
+        text = "replies come over RabbitMQ, and this producer has none: use Producer, or look the job up by its id"
+        raise InvalidJob(f"{publish.job.contract().type}: reply_to: {text}", job_id=publish.job_id)
+    return publish.to_message(app_id=app_id, keyring=keyring)
 
 
 def _offer(message: Message, contract: Contract) -> Offer:

@@ -5,6 +5,7 @@ from penstock.schemas.errors import ContractError, PayloadError, UnreadableMessa
 from penstock.schemas.job import Job
 from penstock.schemas.keyring import Keyring, KeyringError
 from penstock.schemas.message import Message
+from penstock.schemas.reply import ReceiptReply, ResultReply, read_reply
 from penstock.schemas.retry import Backoff, Bury, Retry, RetryPolicy
 from penstock.schemas.sensitive import Sensitive
 from penstock.schemas.upcasting import Payload, upcaster
@@ -22,10 +23,13 @@ __all__ = [
     "Message",
     "Payload",
     "PayloadError",
+    "ReceiptReply",
+    "ResultReply",
     "Retry",
     "RetryPolicy",
     "Sensitive",
     "UnreadableMessage",
     "__version__",
+    "read_reply",
     "upcaster",
 ]

@@ -9,9 +9,24 @@ from typing import Any
 
 from penstock.schemas.documents import payload_schema
 from penstock.schemas.job import Job
-from penstock.schemas.message import CONTENT_TYPE, DIGESTS_PATTERN, EXCHANGE, KEY_LENGTH_MAX, TEXT_LENGTH_MAX
+from penstock.schemas.message import (
+    CONTENT_TYPE,
+    DIGESTS_PATTERN,
+    EXCHANGE,
+    KEY_LENGTH_MAX,
+    REPLY_PREFIXES,
+    TEXT_LENGTH_MAX,
+)
+from penstock.schemas.reply import REPLIES, ReceiptReply
 
 WIRE_VERSION = "1.0.0"
+# No type is called so: their names begin with a letter.
+REPLY_CHANNEL = "_replies"
+# AsyncAPI has no other words for properties of AMQP.
+CORRELATION_ID = {
+    "description": "The AMQP property correlation_id; in a reply the job id, where the publisher gave none.",
+    "location": "$message.header#/correlation_id",
+}
 
 Document = dict[str, Any]
 
@@ -29,11 +44,17 @@ def asyncapi_document(job_classes: Iterable[type[Job]]) -> Document:
             "description": "Publish persistent and mandatory, with publisher confirms: a confirm is the receipt.",
         },
         "defaultContentType": CONTENT_TYPE,
-        "channels": {name: _channel(name, job_type, classes) for name, job_type, classes in names},
+        "channels": {name: _channel(name, job_type, classes) for name, job_type, classes in names} | _reply_channel(),
         "operations": {f"receive.{name}": _operation(name) for name, _, _ in names},
         "components": {
-            "messages": {_message_name(job_class): _message(job_class) for job_class in ordered},
-            "schemas": {key: value for job_class in ordered for key, value in _schemas(job_class).items()},
+            "messages": {
+                **{_message_name(job_class): _message(job_class) for job_class in ordered},
+                **{kind: _reply_message(kind, model) for kind, model in REPLIES.items()},
+            },
+            "schemas": {
+                **{key: value for job_class in ordered for key, value in _schemas(job_class).items()},
+                **{kind: model.model_json_schema() for kind, model in REPLIES.items()},
+            },
         },
     }
 
@@ -52,7 +73,40 @@ def _channel(name: str, job_type: str, classes: list[type[Job]]) -> Document:
 
 def _operation(name: str) -> Document:
     amqp = {"deliveryMode": 2, "mandatory": True, "ack": True, "bindingVersion": "0.3.0"}
-    return {"action": "receive", "channel": {"$ref": f"#/channels/{name}"}, "bindings": {"amqp": amqp}}
+    return {
+        "action": "receive",
+        "channel": {"$ref": f"#/channels/{name}"},
+        "reply": {
+            "address": {
+                "description": f"The AMQP property reply_to. It begins with one of: {', '.join(REPLY_PREFIXES)}",
+                "location": "$message.header#/reply_to",
+            },
+            "channel": {"$ref": f"#/channels/{REPLY_CHANNEL}"},
+        },
+        "bindings": {"amqp": amqp},
+    }
+
+
+def _reply_channel() -> Document:
+    return {
+        REPLY_CHANNEL: {
+            "address": None,
+            "description": "A queue of the publisher's. Each reply comes at least once, over the default exchange.",
+            "messages": {kind: {"$ref": f"#/components/messages/{kind}"} for kind in REPLIES},
+        }
+    }
+
+
+def _reply_message(kind: str, model: type[ReceiptReply]) -> Document:
+    return {
+        "name": kind,
+        "title": model.model_config["title"],
+        "description": model.__doc__,
+        "contentType": CONTENT_TYPE,
+        "correlationId": CORRELATION_ID,
+        "payload": {"$ref": f"#/components/schemas/{kind}"},
+        "bindings": {"amqp": {"messageType": kind, "bindingVersion": "0.3.0"}},
+    }
 
 
 def _message(job_class: type[Job]) -> Document:
@@ -62,6 +116,7 @@ def _message(job_class: type[Job]) -> Document:
         "title": f"{contract.type} v{contract.version}",
         "description": "AMQP properties: message_id, a UUIDv7, is the job id; type is the job type.",
         "contentType": CONTENT_TYPE,
+        "correlationId": CORRELATION_ID,
         "headers": _headers(contract.version),
         "payload": {"$ref": f"#/components/schemas/{_message_name(job_class)}"},
         "bindings": {"amqp": {"messageType": contract.type, "bindingVersion": "0.3.0"}},

@@ -31,7 +31,8 @@ _DIGEST = f"{KEY_ID}:[A-Za-z0-9_-]{{43}}"
 DIGESTS_PATTERN = f"^{_DIGEST}(,{_DIGEST}){{0,{KEYS_MAX - 1}}}$"
 _DIGESTS = re.compile(DIGESTS_PATTERN)
 # Queues that RabbitMQ has named, direct reply-to, and those that are called so.
-REPLY_PREFIXES = ("amq.gen-", "amq.rabbitmq.reply-to", "penstock.replies.")
+DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
+REPLY_PREFIXES = ("amq.gen-", DIRECT_REPLY_TO, "penstock.replies.")
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 # One that never ends reaches to the end, so that nothing is looked at twice.
@@ -45,7 +46,7 @@ class Message:
     """One job on its way: what the AMQP properties, headers and body of the wire table say.
 
     `key` is the dedup key; without one the job id is its own key. `due_at` is aware and in UTC. `reply_to` is where
-    the publisher hears what becomes of the job; only a delivery has it.
+    the publisher hears what becomes of the job; what the ledger dispatches has none, as the ledger keeps it.
     """
 
     id: str
@@ -71,6 +72,7 @@ class Message:
         job_id: str | None = None,
         tenant: str | None = None,
         correlation_id: str | None = None,
+        reply_to: str | None = None,
         traceparent: str | None = None,
         app_id: str | None = None,
         keyring: Keyring | None = None,
@@ -95,6 +97,7 @@ class Message:
             traceparent=_text("traceparent", traceparent, TEXT_LENGTH_MAX),
             app_id=_text("app_id", app_id, TEXT_LENGTH_MAX),
             payload_hash=None if key is None or not job.__sensitive__ else _digests_of(job, key, keyring),
+            reply_to=None if reply_to is None else _reply_queue(reply_to),
         )
 
     @classmethod

@@ -21,6 +21,8 @@ from penstock.ledger.leases import give_lease_back, take_lease
 from penstock.ledger.replies import Owed, owed_replies, receipts_sent, replies_done, replies_lag
 from penstock.producers.client.endpoint import Endpoint
 from penstock.producers.outbox.verdicts import Pauses
+from penstock.schemas.message import DIRECT_REPLY_TO
+from penstock.schemas.reply import REPLIES
 from penstock.workers.loop import Loop
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ MEASURE_SECONDS = 5.0
 LEASE_NAME = "replier"
 LEASE_SECONDS = 5.0
 PERSISTENT = 2
-DIRECT_PREFIX = "amq.rabbitmq.reply-to"
+RECEIPT, RESULT = REPLIES
 
 
 @dataclass(slots=True)
@@ -133,7 +135,7 @@ class Replier(Loop):
 
     def _publish(self, reply: Owed, kind: str) -> None:
         # Direct reply-to knows no queue, so that `mandatory` would return what it delivers.
-        mandatory = not reply.reply_to.startswith(DIRECT_PREFIX)
+        mandatory = not reply.reply_to.startswith(DIRECT_REPLY_TO)
         self._channel().basic_publish(
             "", reply.reply_to, body_of(reply, kind), _properties(reply, kind), mandatory=mandatory
         )
@@ -170,7 +172,7 @@ def kinds_of(reply: Owed) -> list[str]:
 
 
 def body_of(reply: Owed, kind: str) -> bytes:
-    """What a publisher is told. `job_id` is the job that runs; for a duplicate it is another than `asked_id`."""
+    """What a publisher is told."""
     said: dict[str, Any] = {
         "job_id": reply.job_id,
         "asked_id": reply.id,
@@ -181,10 +183,10 @@ def body_of(reply: Owed, kind: str) -> bytes:
         "reason": reply.reason,
         "attempts": reply.attempts,
     }
-    if kind == "result":
-        said["finished_at"] = None if reply.finished_at is None else reply.finished_at.astimezone(UTC).isoformat()
+    if kind == RESULT:
+        said["finished_at"] = None if reply.finished_at is None else reply.finished_at.astimezone(UTC)
         said["result"] = None if reply.result is None else _readable(bytes(reply.result))
-    return json.dumps(said, ensure_ascii=False).encode()
+    return REPLIES[kind](**said).model_dump_json().encode()
 
 
 def _readable(result: bytes) -> Any:
@@ -196,7 +198,7 @@ def _readable(result: bytes) -> Any:
 
 def _properties(reply: Owed, kind: str) -> pika.BasicProperties:
     return pika.BasicProperties(
-        type=f"penstock.{kind}",
+        type=kind,
         content_type="application/json",
         app_id="penstock",
         correlation_id=reply.correlation_id or reply.id,

@@ -14,7 +14,13 @@ from penstock.producers.client.errors import (
     Unroutable,
 )
 from penstock.producers.client.producer import Producer
-from penstock.producers.client.publish import Publish, Publishable, PublishFailure, PublishManyError
+from penstock.producers.client.publish import (
+    Publish,
+    Publishable,
+    PublishFailure,
+    PublishManyError,
+    PublishOptions,
+)
 from penstock.producers.client.publisher import Publisher
 from penstock.producers.client.receipt import Durability, Receipt
 
@@ -32,6 +38,7 @@ __all__ = [
     "PublishError",
     "PublishFailure",
     "PublishManyError",
+    "PublishOptions",
     "PublishRefused",
     "PublishTimeout",
     "Publishable",

@@ -2,13 +2,12 @@
 
 import asyncio
 from collections.abc import Iterable
-from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
 
 from penstock.producers.client.batch import Batch
 from penstock.producers.client.producer import Producer, receipt_of
-from penstock.producers.client.publish import Publish, Publishable
+from penstock.producers.client.publish import Publish, Publishable, PublishOptions
 from penstock.producers.client.publisher import TIMEOUT_SECONDS
 from penstock.producers.client.receipt import Receipt
 from penstock.schemas import Job, Keyring
@@ -34,18 +33,11 @@ class AsyncProducer:
         self,
         job: Job,
         *,
-        key: str | None = None,
-        due_at: datetime | None = None,
-        delay: timedelta | None = None,
-        job_id: str | None = None,
-        tenant: str | None = None,
-        correlation_id: str | None = None,
-        traceparent: str | None = None,
         timeout_seconds: float | None = None,
+        **options: Unpack[PublishOptions],
     ) -> Receipt:
         """As `Producer.publish`."""
-        publish = Publish(job, key, due_at, delay, job_id, tenant, correlation_id, traceparent)
-        batch = self._producer.begin(publish, timeout_seconds=timeout_seconds)
+        batch = self._producer.begin(Publish(job, **options), timeout_seconds=timeout_seconds)
         return receipt_of(await settled(batch))
 
     async def publish_many(self, jobs: Iterable[Publishable], *, timeout_seconds: float | None = None) -> list[Receipt]:

@@ -1,12 +1,11 @@
 """The AMQP client of services that publish jobs."""
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
 
 from penstock.producers.client.batch import Batch
-from penstock.producers.client.publish import Publish, Publishable
+from penstock.producers.client.publish import Publish, Publishable, PublishOptions
 from penstock.producers.client.publisher import TIMEOUT_SECONDS, Publisher
 from penstock.producers.client.receipt import Receipt
 from penstock.producers.client.stream import Stream
@@ -44,22 +43,15 @@ class Producer:
         self,
         job: Job,
         *,
-        key: str | None = None,
-        due_at: datetime | None = None,
-        delay: timedelta | None = None,
-        job_id: str | None = None,
-        tenant: str | None = None,
-        correlation_id: str | None = None,
-        traceparent: str | None = None,
         timeout_seconds: float | None = None,
+        **options: Unpack[PublishOptions],
     ) -> Receipt:
         """Publish one job; returns when RabbitMQ has confirmed it. Raises `PublishError`.
 
         Two publishes with the same `key` are the same job, run once. The job runs at once, or at `due_at`
-        (aware), or after `delay`.
+        (aware), or after `delay`. The options are those of `Publish`.
         """
-        publish = Publish(job, key, due_at, delay, job_id, tenant, correlation_id, traceparent)
-        return receipt_of(self.begin(publish, timeout_seconds=timeout_seconds).wait())
+        return receipt_of(self.begin(Publish(job, **options), timeout_seconds=timeout_seconds).wait())
 
     def publish_many(self, jobs: Iterable[Publishable], *, timeout_seconds: float | None = None) -> list[Receipt]:
         """Publish jobs, `(job, key)` pairs or `Publish` items; receipts come in the same order.

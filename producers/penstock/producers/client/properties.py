@@ -17,6 +17,7 @@ def properties_of(message: Message) -> pika.BasicProperties:
         content_type=CONTENT_TYPE,
         app_id=message.app_id,
         correlation_id=message.correlation_id,
+        reply_to=message.reply_to,
         timestamp=int(time.time()),
         headers=message.headers(),
         delivery_mode=PERSISTENT,

@@ -3,11 +3,26 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import TypedDict
 
 from penstock.producers.client.errors import InvalidJob, PublishError
 from penstock.producers.client.receipt import Receipt
 from penstock.schemas import Job, Keyring, KeyringError, Message, UnreadableMessage
 from penstock.schemas.identifiers import new_job_id
+from penstock.schemas.message import DIRECT_REPLY_TO
+
+
+class PublishOptions(TypedDict, total=False):
+    """What can be said about a job when it is published: the keyword arguments of `publish`; see `Publish`."""
+
+    key: str | None
+    due_at: datetime | None
+    delay: timedelta | None
+    job_id: str | None
+    tenant: str | None
+    correlation_id: str | None
+    traceparent: str | None
+    reply_to: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +30,8 @@ class Publish:
     """A job with its options, for `publish_many`.
 
     `key` makes two publishes the same job; `due_at` (aware) or `delay` say when it may run; `job_id` is a
-    UUIDv7, made here if not given.
+    UUIDv7, made here if not given. `reply_to` names a queue of the caller's, like `penstock.replies.billing`, where
+    the receipt and the result come to, under `correlation_id`.
     """
 
     job: Job
@@ -26,11 +42,18 @@ class Publish:
     tenant: str | None = None
     correlation_id: str | None = None
     traceparent: str | None = None
+    reply_to: str | None = None
 
     def to_message(self, *, app_id: str | None, keyring: Keyring | None = None) -> Message:
         """The message on the wire; raises `InvalidJob`."""
         if self.due_at is not None and self.delay is not None:
             raise InvalidJob(f"{self.job.contract().type}: give due_at or delay, not both", job_id=self.job_id)
+        if self.reply_to == DIRECT_REPLY_TO:
+            raise InvalidJob(
+                f"reply_to: {DIRECT_REPLY_TO} answers only on the channel that published, which is the producer's own: "
+                "declare a queue, like penstock.replies.billing, and give its name",
+                job_id=self.job_id,
+            )
         try:
             return Message.of(
                 self.job,
@@ -40,6 +63,7 @@ class Publish:
                 tenant=self.tenant,
                 correlation_id=self.correlation_id,
                 traceparent=self.traceparent,
+                reply_to=self.reply_to,
                 app_id=app_id,
                 keyring=keyring,
             )

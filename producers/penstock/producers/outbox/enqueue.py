@@ -1,10 +1,9 @@
 """`enqueue` adds a job to the outbox, in a transaction of the caller's own."""
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Unpack
 
-from penstock.producers.client import Publish, Publishable
+from penstock.producers.client import Publish, Publishable, PublishOptions
 from penstock.producers.client.publish import as_publish
 from penstock.producers.outbox.insertion import Insertion
 from penstock.schemas import Job, Keyring, Message
@@ -14,15 +13,9 @@ def enqueue(
     connection: Any,
     job: Job,
     *,
-    key: str | None = None,
-    due_at: datetime | None = None,
-    delay: timedelta | None = None,
-    job_id: str | None = None,
-    tenant: str | None = None,
-    correlation_id: str | None = None,
-    traceparent: str | None = None,
     app_id: str | None = None,
     keyring: Keyring | None = None,
+    **options: Unpack[PublishOptions],
 ) -> str:
     """Add one job to the outbox and return its id; the job is there if, and only if, the caller commits.
 
@@ -30,8 +23,7 @@ def enqueue(
     The options are those of `Producer.publish`; `keyring` seals sensitive fields. Raises `InvalidJob`, and `TypeError`
     for a connection that is none of these or commits each statement by itself.
     """
-    publish = Publish(job, key, due_at, delay, job_id, tenant, correlation_id, traceparent)
-    [added] = enqueue_many(connection, [publish], app_id=app_id, keyring=keyring)
+    [added] = enqueue_many(connection, [Publish(job, **options)], app_id=app_id, keyring=keyring)
     return added
 
 

@@ -21,6 +21,7 @@ class Row(NamedTuple):
     traceparent: str | None
     app_id: str | None
     payload_hash: str | None
+    reply_to: str | None
 
 
 COLUMNS = Row._fields
@@ -43,6 +44,7 @@ def write_row(message: Message, *, time_as_text: bool) -> dict[str, Any]:
         "traceparent": message.traceparent,
         "app_id": message.app_id,
         "payload_hash": message.payload_hash,
+        "reply_to": message.reply_to,
     }
 
 
@@ -65,4 +67,5 @@ def read_row(row: Row) -> Message:
         app_id=row.app_id,
         headers=headers,
         body=body,
+        reply_to=row.reply_to,
     )

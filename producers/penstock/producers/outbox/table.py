@@ -42,6 +42,7 @@ def outbox_table(metadata: MetaData) -> Table:
         Column("traceparent", Text),
         Column("app_id", Text),
         Column("payload_hash", Text),
+        Column("reply_to", Text),
         Column("created_at", DateTime(timezone=True), nullable=False, server_default=_Now()),
         Column("tries", Integer, nullable=False, server_default=text("0")),
         Column("retry_at", DateTime(timezone=True)),

@@ -6,7 +6,7 @@ import secrets
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import structlog
 from dramatiq.asyncio import get_event_loop_thread, set_event_loop_thread
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from penstock.ledger.admission import Claim
+    from penstock.producers.client import PublishOptions
 
 RUNS_MAX = 1000
 
@@ -87,7 +88,7 @@ class InlineWorker:
         if self.registry.has_async:
             self._start_loop()
 
-    def publish(self, job: Job, **options: Any) -> str:
+    def publish(self, job: Job, **options: Unpack[PublishOptions]) -> str:
         """Accept a job, with the options of `LedgerProducer.publish`; returns the id that it runs under."""
         return self.producer.publish(job, **options).job_id
 

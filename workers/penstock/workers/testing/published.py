@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack
 
 from penstock.producers.client import Publish, Receipt
 from penstock.producers.client.publish import as_publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import timedelta
 
-    from penstock.producers.client import Publishable
+    from penstock.producers.client import Publishable, PublishOptions
     from penstock.schemas import Job, Keyring
 
 J = TypeVar("J", bound="Job")
@@ -51,17 +50,11 @@ class FakeProducer:
         self,
         job: Job,
         *,
-        key: str | None = None,
-        due_at: datetime | None = None,
-        delay: timedelta | None = None,
-        job_id: str | None = None,
-        tenant: str | None = None,
-        correlation_id: str | None = None,
-        traceparent: str | None = None,
         timeout_seconds: float | None = None,
+        **options: Unpack[PublishOptions],
     ) -> Receipt:
         """Remember one job. Raises `InvalidJob`."""
-        return self._remember(Publish(job, key, due_at, delay, job_id, tenant, correlation_id, traceparent))
+        return self._remember(Publish(job, **options))
 
     def publish_many(self, jobs: Iterable[Publishable], *, timeout_seconds: float | None = None) -> list[Receipt]:
         """Remember jobs, `(job, key)` pairs or `Publish` items."""
