@@ -2,16 +2,22 @@
 
 import json
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
 from tests.console.command import REPOSITORY, Command
+from tests.console.shop_one import Ship
 from tests.ledger.samples import accepted, change, put, waiting_offer
 
 from penstock.console.schemas.export import documents_of, text_of
 from penstock.ledger.admission import admit
 from penstock.ledger.database import Session
+from penstock.ledger.schedules import change_schedule
+from penstock.producers.outbox import DDL, enqueue
+from penstock.producers.outbox.store import Refused, open_store
 from penstock.schemas.documents import parse_schema_name
 from penstock.workers import Registry
 
@@ -131,7 +137,7 @@ def test_a_release_that_breaks_ten_thousand_waiting_jobs_is_refused_with_counts_
     assert (others["type"], others["status"], others["known"], others["jobs"]) == ("others.job", "note", False, 1)
     assert ships["refused"] == {"available": 10_000, "dead": 1, "scheduled": 1} == ships["states"]
     assert ships["fields"] == [{"field": "carrier", "problem": "Field required", "jobs": 10_002}]
-    assert len({it["job_id"] for it in ships["examples"]}) == 5
+    assert len({it["id"] for it in ships["examples"]}) == 5
     assert SECRET.decode() not in answer.out
     told = penstock("schemas", "check", "--jobs", TWO, "--live", width="200")
     assert "refuses 10002 (10000 available, 1 dead, 1 scheduled)" in told.out
@@ -165,12 +171,61 @@ def test_a_waiting_version_without_a_way_is_a_problem(penstock: Command, session
     assert answer.code == 1
     [found] = answer.document["live"]
     assert found["examples"] == [
-        {"job_id": job_id, "field": "(version)", "problem": "no handler and no upcaster for this version"}
+        {
+            "id": job_id,
+            "state": "available",
+            "field": "(version)",
+            "problem": "no handler and no upcaster for this version",
+        }
     ]
+
+
+def test_what_a_schedule_would_make_is_held_against_the_contracts_too(penstock: Command, session: Session) -> None:
+    """Paused or not, with the time of a tick in its place; not one that fires no more."""
+    words = ["--type", "shop.ship", "--cron", "0 7 * * *", "--queue", "shop"]
+    penstock("schedules", "add", "good", *words, "--payload", '{"order": 7}')
+    penstock("schedules", "add", "timed", *words, "--tick-field", "order")
+    penstock("schedules", "add", "paused", *words)
+    penstock("schedules", "pause", "paused")
+    penstock("schedules", "add", "gone", *words)
+    change_schedule(session, "gone", module="app.jobs", removed_at=datetime.now(UTC))
+    penstock("schemas", "export", "--jobs", ONE)
+    answer = penstock("schemas", "check", "--jobs", ONE, "--live", "--json")
+    [found] = answer.document["live"]
+    assert (answer.code, found["states"], found["refused"]) == (1, {"schedule": 3}, {"schedule": 2})
+    assert [(it["id"], it["field"], it["problem"]) for it in found["examples"]] == [
+        ("paused", "order", "Field required"),
+        ("timed", "order", "Input should be a valid integer, unable to parse string as an integer"),
+    ]
+
+
+def test_what_a_service_has_enqueued_is_held_against_the_contracts_where_its_outbox_is_named(
+    penstock: Command, ledger_url: str, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Held rows too; relays go on meanwhile."""
+    engine = create_engine(ledger_url)
+    with engine.begin() as connection:
+        for statement in filter(str.strip, DDL[engine.dialect.name].split(";")):
+            connection.exec_driver_sql(statement)
+        added = [enqueue(connection, Ship(order=n)) for n in range(3)]
+    engine.dispose()
+    penstock("schemas", "export", "--jobs", ONE)
+    assert "PENSTOCK_OUTBOX_DATABASE_URL must name" in penstock("schemas", "check", "--jobs", ONE, "--outbox").error
+    monkeypatch.setenv("PENSTOCK_OUTBOX_DATABASE_URL", ledger_url)
+    with closing(open_store(ledger_url)) as relay:
+        relay.take(after=None, limit=1, without=[])
+        relay.settle(published=[], refused=[Refused(added[0], "no queue")])
+        relay.take(after=None, limit=1, without=[])
+        assert penstock("schemas", "check", "--jobs", ONE, "--outbox").code == 0
+        answer = penstock("schemas", "check", "--jobs", TWO, "--outbox", "--json")
+        relay.settle(published=[], refused=[])
+    [found] = answer.document["live"]
+    assert (answer.code, found["refused"]) == (1, {"outbox": 3})
+    assert [it["id"] for it in found["examples"]] == added
 
 
 def test_a_ledger_without_jobs_lets_every_release_through(penstock: Command, session: Session) -> None:
     """Nothing waits."""
     penstock("schemas", "export", "--jobs", ONE)
     answer = penstock("schemas", "check", "--jobs", ONE, "--live")
-    assert (answer.code, "nothing waits in the ledger" in answer.out) == (0, True)
+    assert (answer.code, "nothing waits there" in answer.out) == (0, True)

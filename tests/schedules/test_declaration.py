@@ -64,8 +64,12 @@ class _Needy(Job, type="demo.needy"):
     n: int
 
 
+class _Counted(Job, type="demo.counted"):
+    n: int = 1
+
+
 class _Secret(Job, type="demo.secret"):
-    card: Sensitive[str] = "4711"  # type: ignore[assignment]
+    card: Sensitive[str] = Sensitive("4711")
 
 
 BAD: dict[str, tuple[Callable[[], Any], str]] = {
@@ -78,7 +82,14 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: collected(module_with(a=every("0 7 * * *")(_Needy))),  # type: ignore[type-var]
         "give every field a default",
     ),
-    "secrets": (lambda: collected(module_with(a=every("0 7 * * *")(_Secret))), "cannot seal"),
+    "time": (
+        lambda: collected(module_with(a=every("0 7 * * *", tick_field="n")(_Counted))),
+        "takes no time.*field 'n': Input",
+    ),
+    "secret": (
+        lambda: collected(module_with(a=every("0 7 * * *", tick_field="card")(_Secret))),
+        "a time is no secret",
+    ),
     "nothing": (lambda: collected(module_with(a=every("0 7 * * *", name="a")(_returns_nothing))), "must return a job"),
     "field": (lambda: collected(module_with(a=declared(tick_field="when"))), "no field of Report"),
     "twice": (lambda: collected(module_with(a=declared(), b=declared())), "two schedules have the name"),

@@ -27,10 +27,10 @@ def time_of(session: Session) -> datetime:
     return time
 
 
-def missed_since(session: Session, hours: float) -> datetime:
+def missed_since(session: Session, hours: float, *, name: str = NAME) -> datetime:
     """Let nobody have been there for so long; returns the first tick that was missed."""
     first = (time_of(session) - timedelta(hours=hours)).replace(minute=0, second=0, microsecond=0)
-    change_schedule(session, NAME, next_at=first)
+    change_schedule(session, name, next_at=first)
     return first
 
 

@@ -153,6 +153,20 @@ def test_a_missing_key_is_no_fault_of_the_payload() -> None:
         Charge.from_body(message.body, Seals(OLD, message.id))
 
 
+def test_a_default_in_the_clear_is_refused_when_the_class_is_declared() -> None:
+    """pydantic takes defaults as they are: it would be found out at the first publish."""
+    with pytest.raises(ContractError, match=r"the default of 'card' must be a Sensitive\(…\)"):
+
+        class Careless(Job, type="demo.careless"):
+            card: Sensitive[str] = "4711"  # type: ignore[assignment]
+
+    class Careful(Job, type="demo.careful"):
+        card: Sensitive[str] = Sensitive("4711")
+        note: Sensitive[str] | None = None
+
+    assert Careful().card.reveal() == "4711"
+
+
 @pytest.mark.parametrize("kind", [list[Sensitive[str]], dict[str, Sensitive[int]], "model", Sensitive[str] | int])
 def test_a_sensitive_value_inside_of_another_field_is_refused_when_the_class_is_declared(kind: Any) -> None:
     """Half a field is not sealed; the whole one can be."""

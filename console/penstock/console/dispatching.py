@@ -10,6 +10,7 @@ from penstock.console import logs
 from penstock.console.broker import checked_broker_url
 from penstock.console.dispatch_health import DispatchHealth
 from penstock.console.embedded import prepared, say_embedded
+from penstock.console.settings import keyring_of
 from penstock.console.signals import stop_on_signals
 from penstock.console.surroundings import check_log_level, check_port, make_state_dir
 from penstock.producers.status_server import StatusServer
@@ -41,6 +42,7 @@ def run_dispatcher(*, metrics_port: int | None) -> int:
         metrics_dir=metrics_dir,
         slot=slot,
         page=health.page,
+        keyring=keyring_of(settings.keyring),
         log=log,
     )
     stop_on_signals(caretaker.request_stop)

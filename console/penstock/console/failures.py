@@ -27,6 +27,7 @@ _BAD_INPUT = (
 )
 # By name: importing them would bring in cronsim and Dramatiq, which `penstock relay` runs without.
 _BAD_INPUT_NAMES = ("CronError", "WorkerConfigurationError")
+_PROBLEM_NAMES = ("ScheduleRefused",)
 
 
 def explain(error: Exception) -> Failure:  # noqa: C901 - one case after another
@@ -37,7 +38,7 @@ def explain(error: Exception) -> Failure:  # noqa: C901 - one case after another
         return bad_input(str(error))
     if isinstance(error, ValidationError):
         return bad_input(_settings_text(error))
-    if isinstance(error, SchemaOutdated | OutboxMissing):
+    if isinstance(error, SchemaOutdated | OutboxMissing) or type(error).__name__ in _PROBLEM_NAMES:
         return problem(str(error))
     if isinstance(error, LedgerUnavailable | OutboxUnavailable):
         return unreachable(str(error))

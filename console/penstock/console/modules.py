@@ -10,6 +10,7 @@ from penstock.console.exits import bad_input
 from penstock.producers.ledger_producer import LedgerProducer
 from penstock.schemas import ContractError
 from penstock.workers import PenstockBroker, Registry, WorkerConfigurationError
+from penstock.workers.entry import Entry
 
 
 def loaded(modules: Sequence[str], *, database_url: str) -> Registry:
@@ -27,6 +28,24 @@ def loaded(modules: Sequence[str], *, database_url: str) -> Registry:
         raise
     except (Exception, SystemExit) as error:
         raise bad_input(f"--jobs {', '.join(modules)}: the import failed: {_told(error)}") from error
+
+
+def entry_for(
+    registry: Registry, job_type: str, *, modules: Sequence[str], version: int | None, queue: str | None
+) -> Entry:
+    """The handler that a job is meant for: of the version asked for, else of the newest."""
+    versions = {entry.contract.version: entry for entry in registry if job_type in entry.contract.names}
+    if not versions:
+        known = ", ".join(sorted({entry.contract.type for entry in registry}))
+        raise bad_input(f"{job_type}: --jobs {', '.join(modules)} has no handler for it; it has {known}")
+    wanted = max(versions) if version is None else version
+    if wanted not in versions:
+        known = ", ".join(map(str, sorted(versions)))
+        raise bad_input(f"--version {wanted}: {job_type} is handled in version {known}")
+    entry = versions[wanted]
+    if queue not in (None, entry.contract.queue):
+        raise bad_input(f"--queue {queue}: the contract of {job_type} says {entry.contract.queue}; leave it out")
+    return entry
 
 
 def _told(error: BaseException) -> str:

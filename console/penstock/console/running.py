@@ -47,7 +47,7 @@ def run_worker(options: WorkerOptions) -> int:
     logs.configure(settings.log_level)
     log = structlog.get_logger()
     with ledger.session() as session:
-        for line in declare(session, registry.schedules):
+        for line in declare(session, registry.schedules, keyring=pool.keyring):
             log.info("schedule", said=line)
     return Supervisor(pool, registry, log=log).run()
 

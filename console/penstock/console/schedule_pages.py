@@ -5,12 +5,12 @@ import itertools
 import json
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from penstock.console.exits import Failure, problem
 from penstock.console.opening import opened_ledger
 from penstock.console.printing import (
     briefly,
-    moment,
     print_facts,
     print_json,
     print_json_lines,
@@ -19,8 +19,10 @@ from penstock.console.printing import (
 )
 from penstock.console.settings import actor_of
 from penstock.ledger.audit import record
+from penstock.ledger.durations import ago
 from penstock.ledger.schedules import Schedule, find_schedule, list_schedules
 from penstock.producers.schedules.cron import Cron
+from penstock.schemas.keyring import hide_sealed
 
 NEXT_RUNS = 5
 _HIDDEN = ("payload", "now", "declared", "key_type")
@@ -33,7 +35,9 @@ def list_all(*, as_json: bool) -> None:
     if as_json:
         print_json_lines(document_of(schedule) for schedule in found)
     elif not found:
-        print_line("no module has declared a schedule: put @every above a job or a function that makes one")
+        print_line(
+            "there is no schedule: put @every above a job or a function that makes one, or `penstock schedules add`"
+        )
     else:
         rows = [
             (
@@ -58,7 +62,7 @@ def show_one(name: str, *, with_payload: bool, actor: str | None, as_json: bool)
             raise unknown(name)
         if with_payload:
             record(session, actor=who, action="show payload", target=f"schedule {name}")
-    payload = bytes(schedule.payload).decode() if with_payload else None
+    payload = json.dumps(hide_sealed(json.loads(schedule.payload)), ensure_ascii=False) if with_payload else None
     if as_json:
         print_json(document_of(schedule) | ({} if payload is None else {"payload": payload}))
         return
@@ -73,9 +77,9 @@ def show_one(name: str, *, with_payload: bool, actor: str | None, as_json: bool)
             ("missed ticks", _missed_text(schedule)),
             ("in the code", ", ".join(changed)),
             ("job", f"{schedule.type} v{schedule.version}, queue {schedule.queue}"),
-            ("module", schedule.module),
-            *(("next", moment(time, schedule.now)) for time in next_runs(schedule)),
-            ("last tick", moment(schedule.last_tick, schedule.now)),
+            ("module", schedule.module or "none: it was added at run time"),
+            *(("next", tick_text(time, schedule)) for time in next_runs(schedule)),
+            ("last tick", "" if schedule.last_tick is None else tick_text(schedule.last_tick, schedule)),
             ("last job", schedule.last_job_id or ""),
             ("payload", payload or f"{len(schedule.payload)} bytes, hidden (--payload shows it)"),
         ]
@@ -88,6 +92,7 @@ def document_of(schedule: Schedule) -> dict[str, Any]:
         field.name: getattr(schedule, field.name) for field in dataclasses.fields(schedule) if field.name not in _HIDDEN
     }
     return fields | {
+        "module": schedule.module or None,
         "state": state_of(schedule),
         "declared": json.loads(schedule.declared),
         "next": next_runs(schedule),
@@ -107,6 +112,12 @@ def next_runs(schedule: Schedule) -> list[datetime]:
     ticks = Cron(schedule.cron, schedule.timezone).ticks(schedule.now)
     overdue = [schedule.next_at] if schedule.is_due else []
     return overdue + list(itertools.islice(ticks, NEXT_RUNS))
+
+
+def tick_text(tick: datetime, schedule: Schedule) -> str:
+    """A tick by the clock that hangs where the schedule says, and how far away it is."""
+    local = tick.astimezone(ZoneInfo(schedule.timezone))
+    return f"{local:%a %Y-%m-%d %H:%M:%S %z} ({ago(tick, schedule.now)})"
 
 
 def unknown(name: str) -> Failure:

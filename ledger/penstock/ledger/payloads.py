@@ -11,9 +11,9 @@ FETCH_JOBS = 1000
 
 @dataclass(frozen=True, slots=True)
 class LivePayload:
-    """The part of a job that a contract is held against."""
+    """The part of a job that a contract is held against; `id` is the job's."""
 
-    job_id: str
+    id: str
     type: str
     version: int
     state: str

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from penstock.ledger.clock import now
 from penstock.ledger.database import Session
 from penstock.ledger.tables import schedules
+
+# In place of the module, of what no code declares.
+AT_RUN_TIME = ""
 
 _INSERT: dict[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
 
@@ -42,6 +45,11 @@ class Schedule:
     last_job_id: str | None
     created_at: datetime
     now: datetime
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether it is, or was, in the code; else somebody has added it at run time."""
+        return self.module != AT_RUN_TIME
 
     @property
     def is_active(self) -> bool:
@@ -86,6 +94,10 @@ def add_schedule(session: Session, name: str, **columns: Any) -> bool:
 
 def change_schedule(session: Session, name: str, **columns: Any) -> None:
     session.connection.execute(update(schedules).where(schedules.c.name == name).values(**columns))
+
+
+def delete_schedule(session: Session, name: str) -> None:
+    session.connection.execute(delete(schedules).where(schedules.c.name == name))
 
 
 def remove_schedules(session: Session, *, modules: Collection[str], but: Collection[str]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar, Union, get_args, get_origin
 
 import pydantic_core
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import PydanticCustomError, core_schema
+from pydantic_core import PydanticCustomError, PydanticUndefinedType, core_schema
 
 from penstock.schemas.errors import ContractError
 from penstock.schemas.keyring import SEALED_PATTERN, Keyring, KeyringError, SealBroken, is_sealed
@@ -134,6 +134,10 @@ def sensitive_fields(model: type[BaseModel]) -> frozenset[str]:
     found = set()
     for name, field in model.model_fields.items():
         if _is_sensitive(field.annotation):
+            if not isinstance(field.get_default(), Sensitive | PydanticUndefinedType | None):
+                raise ContractError(
+                    f"{model.__name__}: the default of '{name}' must be a Sensitive(…), as its values are"
+                )
             found.add(name)
         elif _holds_sensitive(field.annotation, set()):
             raise ContractError(

@@ -18,6 +18,7 @@ from penstock.workers.scheduler import Scheduler
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from penstock.schemas import Keyring
     from penstock.workers.board import Page
     from penstock.workers.loop import Loop
 
@@ -36,6 +37,7 @@ class Caretaker:
         metrics_dir: Path,
         slot: str,
         page: Page | None,
+        keyring: Keyring | None,
         log: Any,
     ) -> None:
         self.stop_requested = threading.Event()
@@ -48,7 +50,7 @@ class Caretaker:
         ledger = Ledger(database_url, announces=not has_broker)
         self._loops: list[Loop] = [
             Rescuer(ledger, metrics=Metrics(files), care=care, counts_due=not has_broker, log=log),
-            Scheduler(ledger, metrics=care, log=log),
+            Scheduler(ledger, metrics=care, log=log, keyring=keyring),
         ]
         if has_broker:
             self._loops += [

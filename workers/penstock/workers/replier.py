@@ -120,7 +120,7 @@ class Replier(Loop):
         else:
             self._pauses.end([reply.reply_to])
             (told.done if reply.state is None or reply.has_ended else told.receipted).append(reply)
-        told.kinds += said
+        told.kinds += [kind.removeprefix("penstock.") for kind in said]
 
     def _leave_alone(self, reply: Owed, told: _Told, error: Exception) -> None:
         told.failed += 1
@@ -168,7 +168,7 @@ def kinds_of(reply: Owed) -> list[str]:
     """What is owed and can be told now; nothing of a job that has left the ledger."""
     if reply.state is None:
         return []
-    return [*(["receipt"] if reply.receipt_sent_at is None else []), *(["result"] if reply.has_ended else [])]
+    return [*([RECEIPT] if reply.receipt_sent_at is None else []), *([RESULT] if reply.has_ended else [])]
 
 
 def body_of(reply: Owed, kind: str) -> bytes:

@@ -195,6 +195,7 @@ class Supervisor:
                 metrics_dir=pool.metrics_dir,
                 slot=slot,
                 page=page,
+                keyring=pool.keyring,
                 log=self.log,
             )
         return WorkerProcess(

@@ -1,7 +1,9 @@
 """A release held against the exported contracts, and against what waits in the ledger."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, closing
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,12 @@ from penstock.console.exits import Code, bad_input
 from penstock.console.modules import loaded
 from penstock.console.opening import opened_ledger
 from penstock.console.printing import print_json, print_line, print_table
+from penstock.console.relaying import opened_outbox
 from penstock.console.schemas.finding import Finding, LiveFinding
-from penstock.console.schemas.live import examine
+from penstock.console.schemas.live import examine, outbox_payloads, schedule_payloads
 from penstock.console.settings import ConsoleSettings
 from penstock.console.surroundings import keep_quiet
-from penstock.ledger.payloads import live_payloads
+from penstock.ledger.payloads import LivePayload, live_payloads
 from penstock.schemas import Job
 from penstock.schemas.compatibility import narrowings
 from penstock.schemas.documents import parse_schema_name, payload_schema
@@ -25,20 +28,25 @@ EXPORT_AGAIN = "run `penstock schemas export`, and commit what it writes"
 UPCAST = "raise the version and add an upcaster from the old one, or take the change back"
 
 
-def check(modules: tuple[str, ...], folder: Path, *, live: bool, as_json: bool) -> Code:
+def check(modules: tuple[str, ...], folder: Path, *, live: bool, outbox: bool, as_json: bool) -> Code:
     """Print what was found; exit code 1 if this release would refuse what an older one has accepted."""
     keep_quiet()
     registry = loaded(modules, database_url=ConsoleSettings().database_url)
     findings = compare(exported(folder), registry)
     waiting: list[LiveFinding] = []
-    if live:
-        with opened_ledger() as session:
-            waiting = examine(live_payloads(session), registry)
+    with ExitStack() as stack:
+        sources: list[Iterable[LivePayload]] = []
+        if live:
+            session = stack.enter_context(opened_ledger())
+            sources += [live_payloads(session), schedule_payloads(session)]
+        if outbox:
+            sources.append(outbox_payloads(stack.enter_context(closing(opened_outbox(None)))))
+        waiting = examine(chain.from_iterable(sources), registry)
     if as_json:
         print_json({"contracts": [_document(it) for it in findings], "live": [_live_document(it) for it in waiting]})
     else:
         _print_findings(findings)
-        if live:
+        if live or outbox:
             _print_live(waiting)
     statuses = [*(it.status for it in findings), *(it.status for it in waiting)]
     return Code.PROBLEM if "problem" in statuses else Code.DONE
@@ -112,7 +120,7 @@ def _live_document(it: LiveFinding) -> dict[str, Any]:
         "fields": [
             {"field": field, "problem": problem, "jobs": jobs} for (field, problem), jobs in it.fields.most_common()
         ],
-        "examples": [{"job_id": job_id, "field": field, "problem": problem} for job_id, field, problem in it.examples],
+        "examples": [example._asdict() for example in it.examples],
     }
 
 
@@ -131,10 +139,10 @@ def _print_findings(findings: Sequence[Finding]) -> None:
 def _print_live(waiting: Sequence[LiveFinding]) -> None:
     print_line("")
     if not waiting:
-        print_line("nothing waits in the ledger")
+        print_line("nothing waits there")
         return
     rows = [(f"{it.type} v{it.version}", it.status, str(it.jobs), _told(it)) for it in waiting]
-    print_table(("in the ledger", "status", "jobs", "what this release would do"), rows, keep=("status", "jobs"))
+    print_table(("what waits", "status", "jobs", "what this release would do"), rows, keep=("status", "jobs"))
 
 
 def _told(it: LiveFinding) -> str:
@@ -144,5 +152,5 @@ def _told(it: LiveFinding) -> str:
         return "takes them all"
     by_state = ", ".join(f"{jobs} {state}" for state, jobs in sorted(it.refused.items()))
     fields = [f"{field}: {problem} ({jobs})" for (field, problem), jobs in it.fields.most_common(5)]
-    examples = [f"{job_id} {field}" for job_id, field, _ in it.examples]
+    examples = [f"{example.id} ({example.state}) {example.field}" for example in it.examples]
     return "\n".join([f"refuses {it.refused.total()} ({by_state})", *fields, "for example", *examples])

@@ -33,14 +33,18 @@ def check(
     modules: Handlers,
     folder: Folder = Path("schemas"),
     live: Annotated[
-        bool, typer.Option("--live", help="Hold every payload that waits or is dead against them.")
+        bool, typer.Option("--live", help="Hold every payload that waits or is dead, and the schedules', against them.")
+    ] = False,
+    outbox: Annotated[
+        bool, typer.Option("--outbox", help="And the rows of the outbox that PENSTOCK_OUTBOX_DATABASE_URL names.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Refuse a release whose contracts would refuse payloads that the exported ones take, unless they are upcast.
 
-    With --live the payloads in the ledger are read too. Exit code 1 if there is a problem.
+    With --live the payloads in the ledger are read too, with --outbox those that no relay has published yet. Exit code
+    1 if there is a problem.
     """
     from penstock.console.schemas.check import check as check_now
 
-    raise typer.Exit(check_now(tuple(modules), folder, live=live, as_json=as_json))
+    raise typer.Exit(check_now(tuple(modules), folder, live=live, outbox=outbox, as_json=as_json))

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Status = Literal["ok", "note", "problem"]
 
@@ -21,11 +21,21 @@ class Finding:
     remedy: str = ""
 
 
+class Example(NamedTuple):
+    """One that would be refused."""
+
+    id: str
+    state: str
+    field: str
+    problem: str
+
+
 @dataclass(slots=True)
 class LiveFinding:
-    """What the ledger has of one type and version: jobs by state, and those that would be refused.
+    """What there is of one type and version: jobs by state, and those that would be refused.
 
-    `fields` counts (field, problem), `examples` are (job id, field, problem). No value of a payload is here.
+    A row of an outbox is in state `outbox`, a schedule in `schedule`, under its name. `fields` counts (field, problem).
+    No value of a payload is here.
     """
 
     type: str
@@ -34,7 +44,7 @@ class LiveFinding:
     states: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     fields: Counter[tuple[str, str]] = field(default_factory=Counter)
-    examples: list[tuple[str, str, str]] = field(default_factory=list)
+    examples: list[Example] = field(default_factory=list)
 
     @property
     def jobs(self) -> int:
@@ -51,4 +61,4 @@ class LiveFinding:
         self.refused[state] += 1
         self.fields[where, problem] += 1
         if len(self.examples) < EXAMPLES_MAX:
-            self.examples.append((job_id, where, problem))
+            self.examples.append(Example(job_id, state, where, problem))

@@ -1,6 +1,6 @@
 """The outbox on Postgres. A relay's rows are locked until they are settled; the others skip them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
@@ -45,6 +45,8 @@ _TAKE_HELD = f"""
     SELECT {_READ} FROM penstock_outbox AS o WHERE o.retry_at <= now()
     ORDER BY o.retry_at LIMIT %s FOR UPDATE SKIP LOCKED
 """
+
+_READ_ALL = f"SELECT {_READ} FROM penstock_outbox AS o ORDER BY o.id"
 
 _DELETE = "DELETE FROM penstock_outbox WHERE id = ANY(CAST(%s AS uuid[]))"
 
@@ -136,6 +138,12 @@ class PostgresStore:
         # Rows of another relay, or of a type that is left alone for a while: they are no reason to spin.
         self._listen(BUSY_WAIT_SECONDS if something else seconds)
         self._connection.execute(f"SELECT pg_advisory_unlock({WATCH_LOCK})")
+
+    def read(self) -> Iterator[Row]:
+        # A cursor of the server's needs a transaction.
+        with self._connection.transaction(), self._connection.cursor("read", binary=True) as cursor:
+            for row in cursor.execute(_READ_ALL):
+                yield Row(*row)
 
     def held(self, *, limit: int) -> list[Held]:
         return [Held(*row) for row in self._connection.execute(_HELD, [limit])]

@@ -102,6 +102,10 @@ class SQLiteStore:
     def wait(self, seconds: float, *, after: str | None) -> None:
         time.sleep(min(seconds, POLL_SECONDS))
 
+    def read(self) -> Iterator[Row]:
+        for row in self._connection.execute(f"SELECT {_READ} FROM penstock_outbox ORDER BY id"):
+            yield Row(*row)
+
     def held(self, *, limit: int) -> list[Held]:
         return [Held(*row) for row in self._connection.execute(_HELD, (limit,))]
 

@@ -1,6 +1,6 @@
 """The outbox as a relay sees it, on either kind of database."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
@@ -66,6 +66,9 @@ class Store(Protocol):
 
     def wait(self, seconds: float, *, after: str | None) -> None:
         """Return when there may be new rows behind `after`, after this long at the latest."""
+
+    def read(self) -> Iterator[Row]:
+        """Every row, held or not, whoever has it; in batches, and without a lock."""
 
     def held(self, *, limit: int) -> list[Held]:
         """Held rows, the oldest first."""

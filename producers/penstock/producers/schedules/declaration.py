@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from penstock.producers.schedules.cron import CronError, checked
-from penstock.schemas import ContractError, Job
+from penstock.producers.schedules.template import Template, check_tick_field
+from penstock.schemas import ContractError, Job, Keyring, KeyringError
 from penstock.schemas.contract import check_name
 from penstock.schemas.message import check_body
 
@@ -53,20 +54,13 @@ class Declaration:
     job: Job
     tick_field: str | None
 
-    def columns(self) -> dict[str, Any]:
-        """What is always as the code says."""
-        contract = self.job.contract()
-        return {
-            "declared": json.dumps(self.timing.columns()),
-            "type": contract.type,
-            "version": contract.version,
-            "queue": contract.queue,
-            "payload": self.job.to_body(),
-            "tick_field": self.tick_field,
-            "at_most_once": contract.guarantee == "at_most_once",
-            "unique_seconds": int(contract.unique_for.total_seconds()),
-            "key_type": contract.key_type,
-        }
+    def columns(self, keyring: Keyring | None) -> dict[str, Any]:
+        """What is always as the code says. Raises `KeyringError`."""
+        try:
+            template = Template.of(self.job, name=self.name, tick_field=self.tick_field, keyring=keyring)
+        except KeyringError as error:
+            raise KeyringError(f"schedule {self.name}: {error}") from None
+        return {"declared": json.dumps(self.timing.columns()), **template.columns()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,24 +112,28 @@ def _declaration(target: Any, tag: _Tag) -> Declaration:
     name = tag.name or _name_of(target)
     check_name("schedule", name)
     try:
-        job = target()
-        if not isinstance(job, Job):
-            raise ContractError(f"schedule {name}: the function must return a job, not a {type(job).__name__}")
-        if job.__sensitive__:
-            raise ContractError(
-                f"schedule {name}: {type(job).__name__} has sensitive fields; a schedule cannot seal them"
-            )
-        check_body(job.to_body())
-    except (TypeError, ValueError) as error:
-        if isinstance(error, ContractError):
-            raise
-        raise ContractError(
-            f"schedule {name}: cannot make its job without arguments ({type(error).__name__}): give every field a "
-            "default, or put @every above a function that returns the job"
-        ) from error
-    if tag.tick_field is not None and tag.tick_field not in type(job).model_fields:
-        raise ContractError(f"schedule {name}: tick_field={tag.tick_field!r} is no field of {type(job).__name__}")
+        job = _made_by(target)
+        if tag.tick_field is not None:
+            check_tick_field(job, tag.tick_field)
+    except ContractError as error:
+        raise ContractError(f"schedule {name}: {error}") from error.__cause__
     return Declaration(name=name, timing=tag.timing, job=job, tick_field=tag.tick_field)
+
+
+def _made_by(target: Any) -> Job:
+    try:
+        job = target()
+        if isinstance(job, Job):
+            check_body(job.clear_body() or b"")
+            return job
+    except ContractError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ContractError(
+            f"cannot make its job without arguments ({type(error).__name__}): give every field a default, or put "
+            "@every above a function that returns the job"
+        ) from error
+    raise ContractError(f"the function must return a job, not a {type(job).__name__}")
 
 
 def _name_of(target: Any) -> str:

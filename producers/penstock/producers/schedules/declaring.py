@@ -8,27 +8,31 @@ from penstock.ledger.database import Session, retry_serialization
 from penstock.ledger.schedules import Schedule, add_schedule, change_schedule, lock_schedule, remove_schedules
 from penstock.producers.schedules.cron import Cron
 from penstock.producers.schedules.declaration import Declaration
+from penstock.schemas import Keyring
 
 
 @retry_serialization
-def declare(session: Session, declared: Mapping[str, Sequence[Declaration]]) -> list[str]:
+def declare(
+    session: Session, declared: Mapping[str, Sequence[Declaration]], *, keyring: Keyring | None = None
+) -> list[str]:
     """Bring the schedules of these modules up to date; returns a line for each that is new, changed or gone.
 
     What somebody has changed at run time stays, until the code says something else than it did before. A schedule
-    that its module does not declare any more fires no more; it stays to be seen.
+    that its module does not declare any more fires no more; it stays to be seen. One that was added at run time under
+    the same name stays as it is. Raises `KeyringError` where a job has sensitive fields and nobody a key.
     """
     said = []
     with session.transaction():
         for module, declarations in sorted(declared.items()):
             for declaration in sorted(declarations, key=lambda it: it.name):
-                said += _put(session, declaration, module)
+                said += _put(session, declaration, module, keyring)
         names = [declaration.name for declarations in declared.values() for declaration in declarations]
         gone = remove_schedules(session, modules=sorted(declared), but=names)
     return said + [f"{name}: is not in the code any more, and fires no more" for name in gone]
 
 
-def _put(session: Session, declaration: Declaration, module: str) -> list[str]:
-    columns = {"module": module, **declaration.columns()}
+def _put(session: Session, declaration: Declaration, module: str, keyring: Keyring | None) -> list[str]:
+    columns = {"module": module, **declaration.columns(keyring)}
     timing = declaration.timing
     if add_schedule(session, declaration.name, **columns, **timing.columns()):
         known = lock_schedule(session, declaration.name)
@@ -36,8 +40,11 @@ def _put(session: Session, declaration: Declaration, module: str) -> list[str]:
             change_schedule(session, declaration.name, next_at=next_after(known, timing.cron, timing.timezone))
         return [f"{declaration.name}: is new"]
     known = lock_schedule(session, declaration.name)
-    if known is None:
-        return []
+    if known is None:  # somebody has removed it just now
+        return _put(session, declaration, module, keyring)
+    if not known.is_declared:
+        room = f"`penstock schedules remove {known.name}` makes room for the one of the code"
+        return [f"{known.name}: was added at run time, which stays as it is; {room}"]
     is_back, is_changed = known.removed_at is not None, json.loads(known.declared) != timing.columns()
     if is_changed or is_back:
         columns |= timing.columns()

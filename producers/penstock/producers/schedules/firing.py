@@ -4,7 +4,6 @@ The row of the schedule moves on in the transaction that accepts the job; and th
 the tick, so that not even a clock that is set back makes a second one.
 """
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +14,9 @@ from penstock.ledger.database import Session, retry_serialization
 from penstock.ledger.schedules import Schedule, change_schedule, lock_schedule
 from penstock.ledger.state import State
 from penstock.producers.schedules.cron import Cron
-from penstock.schemas import Message
+from penstock.producers.schedules.sealing import sealed_for_job
+from penstock.producers.schedules.template import at_tick
+from penstock.schemas import Keyring, Message
 from penstock.schemas.identifiers import new_job_id
 
 # A tick that is dealt with later than this was missed.
@@ -46,14 +47,17 @@ def decide(schedule: Schedule) -> tuple[list[datetime], datetime | None]:
 
 
 @retry_serialization
-def fire(session: Session, name: str) -> Fired | None:
-    """Deal with the due ticks of a schedule; None if somebody else does, or has done it."""
+def fire(session: Session, name: str, *, keyring: Keyring | None = None) -> Fired | None:
+    """Deal with the due ticks of a schedule; None if somebody else does, or has done it.
+
+    Raises `KeyringError` where it has sealed fields and nobody a key.
+    """
     with session.transaction():
         schedule = lock_schedule(session, name, skip_locked=True)
         if schedule is None or not schedule.is_due or schedule.next_at is None:
             return None
         ticks, next_at = decide(schedule)
-        offers = [_offer(schedule, tick, key=_key(name, tick)) for tick in ticks]
+        offers = [_offer(schedule, tick, key=_key(name, tick), keyring=keyring) for tick in ticks]
         columns: dict[str, Any] = {"next_at": next_at}
         job_ids: list[str] = []
         if offers:
@@ -61,30 +65,37 @@ def fire(session: Session, name: str) -> Fired | None:
             job_ids = [first.get(offer.message.id, offer.message.id) for offer in offers]
             columns |= {"last_tick": ticks[-1], "last_fired_at": schedule.now, "last_job_id": job_ids[-1]}
         change_schedule(session, name, **columns)
-        return Fired(name, ticks, job_ids, is_late=schedule.now - schedule.next_at > ON_TIME)
+    return Fired(name, ticks, job_ids, is_late=schedule.now - schedule.next_at > ON_TIME)
 
 
 @retry_serialization
-def run_now(session: Session, name: str, *, actor: str) -> str | None:
-    """One job of the schedule at once, apart from its ticks; returns its id, None if there is no such schedule."""
+def run_now(session: Session, name: str, *, actor: str, keyring: Keyring | None = None) -> str | None:
+    """One job of the schedule at once, apart from its ticks; returns its id, None if there is no such schedule.
+
+    Raises `KeyringError` as `fire` does.
+    """
     with session.transaction():
         schedule = lock_schedule(session, name)
         if schedule is None:
             return None
-        offer = _offer(schedule, schedule.now, key=None)
+        offer = _offer(schedule, schedule.now, key=None, keyring=keyring)
         admit_within(session, [offer])
         record(session, actor=actor, action="run schedule", target=name, detail=offer.message.id)
         change_schedule(session, name, last_fired_at=schedule.now, last_job_id=offer.message.id)
         return offer.message.id
 
 
-def _offer(schedule: Schedule, tick: datetime, *, key: str | None) -> Offer:
+def _offer(schedule: Schedule, tick: datetime, *, key: str | None, keyring: Keyring | None) -> Offer:
+    job_id = new_job_id()
+    payload = at_tick(bytes(schedule.payload), schedule.tick_field, tick)
+    body, payload_hash = sealed_for_job(payload, name=schedule.name, job_id=job_id, key=key, keyring=keyring)
     message = Message(
-        id=new_job_id(),
+        id=job_id,
         type=schedule.type,
         version=schedule.version,
-        body=_body(schedule, tick),
+        body=body,
         key=key,
+        payload_hash=payload_hash,
         due_at=None if key is None else tick,
         app_id=APP_ID,
         correlation_id=schedule.name,
@@ -97,13 +108,6 @@ def _offer(schedule: Schedule, tick: datetime, *, key: str | None) -> Offer:
         unique_for=timedelta(seconds=schedule.unique_seconds),
         key_type=schedule.key_type,
     )
-
-
-def _body(schedule: Schedule, tick: datetime) -> bytes:
-    if schedule.tick_field is None:
-        return bytes(schedule.payload)
-    payload = json.loads(schedule.payload) | {schedule.tick_field: tick.astimezone(UTC).isoformat()}
-    return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _key(name: str, tick: datetime) -> str:
