@@ -343,13 +343,16 @@ def started(scene: Scene, folder: Path, *words: str, broker_url: str) -> subproc
 
 def test_a_pool_that_can_be_killed_at_its_failpoints_says_so(scene: Scene) -> None:
     """Whoever finds the variable set in production should find it soon."""
-    assert len(scene.site.running.logged("this pool can be killed at its failpoints; that is for tests")) == 1
+    assert len(scene.site.running.logged("this process can be killed at its failpoints; that is for tests")) == 1
 
 
 def test_no_failpoint_is_left_out() -> None:
-    """A point that nobody hits proves nothing."""
+    """A point that nobody hits proves nothing; those of the ways in have a file of their own."""
+    from tests.faults.test_crash_points_of_ways_in import IN_RELAY, IN_REPLIER, IN_SCHEDULER
+
     in_commands = {Failpoint.ACCEPTED, Failpoint.REPLAYED}
-    assert {*IN_WORKER, *IN_DISPATCHER, *IN_SUPERVISOR, *in_commands} == set(Failpoint)
+    in_ways_in = {*IN_SCHEDULER, *IN_REPLIER, *IN_RELAY}
+    assert {*IN_WORKER, *IN_DISPATCHER, *IN_SUPERVISOR, *in_ways_in, *in_commands} == set(Failpoint)
 
 
 def test_a_failpoint_that_is_not_armed_costs_next_to_nothing() -> None:

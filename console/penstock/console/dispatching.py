@@ -13,6 +13,7 @@ from penstock.console.embedded import prepared, say_embedded
 from penstock.console.settings import keyring_of
 from penstock.console.signals import stop_on_signals
 from penstock.console.surroundings import check_log_level, check_port, make_state_dir
+from penstock.ledger.failpoints import warn_if_armed
 from penstock.producers.status_server import StatusServer
 from penstock.workers.caretaker import Caretaker
 from penstock.workers.liveness import FileLock
@@ -32,6 +33,7 @@ def run_dispatcher(*, metrics_port: int | None) -> int:
     say_embedded(prepared(settings.database_url))
     logs.configure(settings.log_level)
     log = structlog.get_logger()
+    warn_if_armed(log)
     slot, _lock = _take_slot(settings.state_dir)  # held until this process ends
     metrics_dir = settings.state_dir / "metrics" / slot
     start_afresh(metrics_dir)

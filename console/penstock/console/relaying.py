@@ -8,6 +8,7 @@ from penstock.console import logs
 from penstock.console.exits import bad_input
 from penstock.console.signals import stop_on_signals
 from penstock.console.surroundings import check_log_level, check_port
+from penstock.ledger.failpoints import warn_if_armed
 from penstock.producers.client.endpoint import Endpoint
 from penstock.producers.outbox.metrics import RelayMetrics
 from penstock.producers.outbox.relay import Relay
@@ -26,6 +27,7 @@ def run_relay(*, database_url: str | None, broker_url: str | None, batch_rows: i
     open_store(url).close()  # what is wrong from the start is said now, and not tried again for ever
     logs.configure(settings.log_level)
     log = structlog.get_logger()
+    warn_if_armed(log)
     metrics = RelayMetrics()
     relay = Relay(
         open_store=lambda: open_store(url), broker_url=broker, metrics=metrics, log=log, batch_rows=batch_rows

@@ -10,8 +10,7 @@ import signal
 import threading
 from enum import StrEnum
 from pathlib import Path
-
-from penstock.ledger.database import LedgerUnavailable
+from typing import Any
 
 VARIABLE = "PENSTOCK_FAILPOINTS"
 FOLDER = os.environ.get(VARIABLE)
@@ -40,6 +39,15 @@ class Failpoint(StrEnum):
     DEATH_SEEN = "death-seen"  # by the supervisor, but not recorded
     DEATH_RECORDED = "death-recorded"
     REPLAYED = "replayed"  # one batch of a replay is committed
+    TICK_TAKEN = "tick-taken"  # the row of the schedule is locked, nothing is written
+    TICK_WRITTEN = "tick-written"  # its job and its next tick, but COMMIT is not sent
+    TICK_FIRED = "tick-fired"  # committed
+    REPLIES_SELECTED = "replies-selected"
+    REPLY_CONFIRMED = "reply-confirmed"  # by RabbitMQ, and not crossed out
+    REPLIES_MARKED = "replies-marked"
+    ROWS_TAKEN = "rows-taken"  # by a relay, from an outbox; nothing is published
+    ROWS_CONFIRMED = "rows-confirmed"  # by RabbitMQ, and not deleted
+    ROWS_DELETED = "rows-deleted"
 
 
 class Deed(StrEnum):
@@ -48,6 +56,12 @@ class Deed(StrEnum):
     KILL = "kill"
     STOP = "stop"  # as SIGSTOP does, until somebody sends SIGCONT
     LOSE = "lose"  # the ledger's answer is lost
+
+
+def warn_if_armed(log: Any) -> None:
+    """Whoever finds the variable set in production should find it soon."""
+    if FOLDER is not None:
+        log.warning("this process can be killed at its failpoints; that is for tests", folder=FOLDER)
 
 
 def reach(point: Failpoint) -> None:
@@ -64,6 +78,8 @@ def _act(armed: Path) -> None:
         return
     deed = Deed(taken.read_text())
     if deed is Deed.LOSE:
+        from penstock.ledger.database import LedgerUnavailable  # noqa: PLC0415 - a relay runs without SQLAlchemy
+
         raise LedgerUnavailable(f"the answer was lost at the failpoint {armed.name}")
     # To this very thread: another one might take a signal to the process, and this one go on for a moment.
     signal.pthread_kill(threading.get_ident(), signal.SIGKILL if deed is Deed.KILL else signal.SIGSTOP)

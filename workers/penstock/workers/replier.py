@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pika
 import pika.exceptions
 
+from penstock.ledger.failpoints import Failpoint, reach
 from penstock.ledger.leases import give_lease_back, take_lease
 from penstock.ledger.replies import Owed, owed_replies, receipts_sent, replies_done, replies_lag
 from penstock.producers.client.endpoint import Endpoint
@@ -79,7 +80,9 @@ class Replier(Loop):
             return max(LOOK_SECONDS, SHARE_MAX * looked_seconds)
         if not take_lease(session, name=LEASE_NAME, holder=self._id, seconds=LEASE_SECONDS):
             return LEASE_SECONDS / 5
+        reach(Failpoint.REPLIES_SELECTED)
         self._send(session, owed)
+        reach(Failpoint.REPLIES_MARKED)
         return 0.0 if len(owed) == BATCH_REPLIES else LOOK_SECONDS
 
     def _measure(self, session: Session) -> None:
@@ -110,6 +113,7 @@ class Replier(Loop):
             for kind in kinds_of(reply):
                 self._publish(reply, kind)
                 said.append(kind)
+            reach(Failpoint.REPLY_CONFIRMED)
         except pika.exceptions.UnroutableError:  # whoever asked is gone
             told.unheard += 1
             told.done.append(reply)

@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError
 
-from penstock.ledger import failpoints
 from penstock.ledger.database import Ledger, LedgerUnavailable
-from penstock.ledger.failpoints import Failpoint, reach
+from penstock.ledger.failpoints import Failpoint, reach, warn_if_armed
 from penstock.workers import board
 from penstock.workers.board import Board, Page
 from penstock.workers.caretaker import Caretaker
@@ -99,8 +98,7 @@ class Supervisor:
         self._metrics = Metrics(MetricFiles(pool.metrics_dir, "supervisor"))
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         self.log.info("pool started", processes=pool.processes, threads=pool.threads, pid=os.getpid())
-        if failpoints.FOLDER is not None:
-            self.log.warning("this pool can be killed at its failpoints; that is for tests", folder=failpoints.FOLDER)
+        warn_if_armed(self.log)
         while self._stopping_since is None or self._children:
             self._tick()
         self._record_deaths()

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from penstock.ledger.failpoints import Failpoint, reach
 from penstock.producers.client import Publisher, PublishError
 from penstock.producers.client.backoff import Backoff
 from penstock.producers.outbox.rows import Row, read_row
@@ -110,9 +111,13 @@ class Relay:
         """Take, publish without a word to the database, settle; whether there was something."""
         self._measure(store)
         rows = self._next_rows(store)
+        if rows:
+            reach(Failpoint.ROWS_TAKEN)
         outcome = self._publish(rows)
         if rows:
+            reach(Failpoint.ROWS_CONFIRMED)
             store.settle(published=outcome.published, refused=outcome.refused)
+            reach(Failpoint.ROWS_DELETED)
         self._metrics.relayed(published=len(outcome.published), failed=outcome.failures)
         if outcome.trouble is not None and not outcome.published:
             raise outcome.trouble

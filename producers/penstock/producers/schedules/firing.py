@@ -11,6 +11,7 @@ from typing import Any
 from penstock.ledger.admission import Offer, admit_within
 from penstock.ledger.audit import record
 from penstock.ledger.database import Session, retry_serialization
+from penstock.ledger.failpoints import Failpoint, reach
 from penstock.ledger.schedules import Schedule, change_schedule, lock_schedule
 from penstock.ledger.state import State
 from penstock.producers.schedules.cron import Cron
@@ -56,6 +57,7 @@ def fire(session: Session, name: str, *, keyring: Keyring | None = None) -> Fire
         schedule = lock_schedule(session, name, skip_locked=True)
         if schedule is None or not schedule.is_due or schedule.next_at is None:
             return None
+        reach(Failpoint.TICK_TAKEN)
         ticks, next_at = decide(schedule)
         offers = [_offer(schedule, tick, key=_key(name, tick), keyring=keyring) for tick in ticks]
         columns: dict[str, Any] = {"next_at": next_at}
@@ -65,6 +67,8 @@ def fire(session: Session, name: str, *, keyring: Keyring | None = None) -> Fire
             job_ids = [first.get(offer.message.id, offer.message.id) for offer in offers]
             columns |= {"last_tick": ticks[-1], "last_fired_at": schedule.now, "last_job_id": job_ids[-1]}
         change_schedule(session, name, **columns)
+        reach(Failpoint.TICK_WRITTEN)
+    reach(Failpoint.TICK_FIRED)
     return Fired(name, ticks, job_ids, is_late=schedule.now - schedule.next_at > ON_TIME)
 
 
