@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from prometheus_client import values
 from tests.servers.databases import Databases
 from tests.servers.discovery import POSTGRES, RABBITMQ, REDIS, Found, Kind, find, rabbitmqctl_of_this_machine
 from tests.servers.errors import NoServerError, ServerError
@@ -18,6 +19,13 @@ from tests.servers.virtual_hosts import ByManagement, ByRabbitmqctl, Maker, Only
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 servers_used = pytest.StashKey[dict[str, str]]()
+
+
+@pytest.fixture(autouse=True)
+def _figures_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever writes metrics into files decides that for the whole process, and so for the tests that follow."""
+    monkeypatch.setattr(values, "ValueClass", values.ValueClass)
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
 
 
 @pytest.fixture
