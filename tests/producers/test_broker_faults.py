@@ -33,7 +33,7 @@ def test_a_memory_alarm_is_said_at_the_deadline_and_passes(private_rabbitmq: Pri
             started = time.monotonic()
             with pytest.raises(BrokerBlocked, match="memory or disk alarm") as raised:
                 producer.publish(AddRow(n=2), timeout_seconds=2)
-            assert time.monotonic() - started < 3
+            assert time.monotonic() - started < 5
             assert producer.state == "blocked"
             assert raised.value.outcome_unknown
         finally:

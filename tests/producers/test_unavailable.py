@@ -51,7 +51,7 @@ def test_a_broker_that_is_not_there_is_said_at_the_deadline() -> None:
     ):
         producer.publish(AddRow(n=1))
 
-    assert 0.5 <= time.monotonic() - started < 2
+    assert 0.5 <= time.monotonic() - started < 5
     assert not raised.value.outcome_unknown
 
 

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import select, update
 from tests.ledger.crowd import each_at_once
 from tests.schedules.jobs import NAME, declared, schedule_of, start
+from tests.waiting import until
 
 from penstock.ledger.audit import list_audit
 from penstock.ledger.clock import now
@@ -49,6 +50,7 @@ def fired(session: Session) -> Fired:
 
 def test_a_tick_becomes_a_job_that_is_due_at_the_tick(session: Session) -> None:
     """And the schedule waits for the next one."""
+    until(lambda: time_of(session).second < 55, what="a minute that does not end meanwhile")
     start(session, declared("* * * * *"))
     assert due_schedules(session) == []
     tick = time_of(session).replace(second=0, microsecond=0)

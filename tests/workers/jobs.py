@@ -398,8 +398,8 @@ def look_for_cancel(job: Cancellable, ctx: Context) -> None:
     ctx.check_cancelled()
 
 
-class Unique(Job, type="test.unique", queue="test", unique_for=timedelta(seconds=1)):
-    """Its dedup keys live for a second."""
+class Unique(Job, type="test.unique", queue="test", unique_for=timedelta(seconds=3)):
+    """Its dedup keys live for three seconds."""
 
     name: str
 

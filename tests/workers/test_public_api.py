@@ -258,7 +258,7 @@ def test_an_at_most_once_job_that_fails_is_dead_and_never_started_again(site: Si
 
 
 def test_a_key_is_free_again_after_its_time_and_its_job(site: Site) -> None:
-    """`unique_for` of a second: twice within it is once."""
+    """`unique_for` of three seconds: twice within them is once."""
     first = site.run(jobs.Unique(name="first"), key="unique")
     again = site.publish(jobs.Unique(name="first"), key="unique").job_id
     later = until(lambda: _ran_anew(site, first["id"]), timeout_seconds=20, what="the key to be free again")

@@ -100,10 +100,11 @@ def test_a_monitor_that_cannot_listen_holds_up_no_worker(own_small_site: Site) -
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with site.pool(metrics_port=taken.getsockname()[1]) as pool:
-            until(lambda: len(pool.logged("process died", slot="monitor-0")) >= 5, what="the monitor to fail often")
+            until(lambda: len(pool.logged("process died", slot="monitor-0")) >= 6, timeout_seconds=30, what="failures")
             [before] = pool.workers()
             os.kill(before, 9)
-            until(lambda: pool.workers() not in ([], [before]), timeout_seconds=2, what="a replacement")
+            # The monitor is not tried again for 6.4 s now.
+            until(lambda: pool.workers() not in ([], [before]), timeout_seconds=5, what="a replacement")
 
 
 def test_what_handlers_print_is_not_lost_at_the_end_of_a_process(own_small_site: Site) -> None:

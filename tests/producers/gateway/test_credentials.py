@@ -166,7 +166,7 @@ def test_a_rotated_key_overlaps_with_its_successor(
     monkeypatch.setattr(keyring, "LOOK_SECONDS", 0.0)
     old = a_key(session, "publish:demo.*", tenant="acme")
     new_id, new = new_key_text()
-    soon = datetime.now(UTC) + timedelta(seconds=1)
+    soon = datetime.now(UTC) + timedelta(seconds=3)
     assert rotate_key(session, old.split("_")[1], new_id=new_id, new_hash=hash_of(new), until=soon, actor="ann")
     for key in (old, new):
         assert guarded.client.post("/v1/jobs", json=JOB, headers=as_(key)).status_code == 202
