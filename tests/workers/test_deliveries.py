@@ -10,7 +10,9 @@ from tests.waiting import until
 from tests.workers.amqp import UNREADABLE_HEADERS, channel_on, put, put_note, ready
 
 from penstock.workers import deliveries as module
-from penstock.workers.deliveries import Deliveries, Delivery
+from penstock.workers import topology
+from penstock.workers.consumption import Delivery
+from penstock.workers.deliveries import Deliveries
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def consuming(url: str, bindings: dict[str, set[str]]) -> Iterator[Deliveries]:
         url=url, bindings=bindings, prefetch=16, name="test", log=structlog.get_logger(), on_declared_anew=anew.update
     )
     consumer.start()
-    until(lambda: consumer.generation > 0 and (consumer.is_consuming or consumer.refused), what="the consumer")
+    until(lambda: consumer.is_consuming or consumer.refused, what="the consumer")
     yield consumer
     consumer.stop()
 
@@ -46,6 +48,36 @@ def take(deliveries: Deliveries, count: int) -> list[Delivery]:
         if delivery.generation == deliveries.generation:
             taken.append(delivery)
     return taken
+
+
+def waiting(url: str, queues: set[str]) -> int:
+    """How many messages wait in these queues together."""
+    return sum(count or 0 for count in topology.count_ready(url, queues, name="test").values())
+
+
+def is_settled(deliveries: Deliveries) -> bool:
+    """Whether RabbitMQ has been given the last wish, and has confirmed it."""
+    consumption = deliveries._consumption
+    return consumption is not None and consumption.generation == deliveries.generation and consumption.is_confirmed
+
+
+def test_fifty_queues_change_their_prefetch_under_load_on_one_connection(broker_url: str) -> None:
+    """However much is on its way when the wish comes; and nothing is acked that was not taken."""
+    bindings = {f"queue-{n}": {f"test.note-{n}"} for n in range(50)}
+    with consuming(broker_url, bindings) as deliveries:
+        connection = deliveries._connection
+        with channel_on(broker_url) as channel:
+            for job_type in [job_type for types in bindings.values() for job_type in types] * 40:
+                channel.basic_publish("penstock.jobs", job_type, b"{}")
+        taken = 0
+        for prefetch in (4, 16, 2, 40):
+            deliveries.set_prefetch(prefetch)
+            last = take(deliveries, 100)[-1]
+            deliveries.ack(last.generation, last.tag)
+            taken += 100
+        deliveries.set_prefetch(0)
+        until(lambda: waiting(broker_url, set(bindings)) == 2000 - taken, what="the rest to be back")
+        assert deliveries._connection is connection
 
 
 def test_what_a_paused_consumer_dropped_is_not_acked_with_a_later_tag(deliveries: Deliveries, broker_url: str) -> None:
@@ -92,7 +124,7 @@ def test_the_last_wish_for_a_prefetch_is_what_rabbitmq_gets(
     """However fast wishes follow each other."""
     for prefetch in wanted:
         deliveries.set_prefetch(prefetch)
-    until(lambda: deliveries._applied == wanted[-1] and deliveries._pending == 0, what="the last wish")
+    until(lambda: is_settled(deliveries), what="the last wish")
     publish(broker_url, *map(str, range(wanted[-1] + 3)))
     take(deliveries, wanted[-1])
     until(lambda: ready(broker_url, "test") == 3, what="the rest to stay in the queue")

@@ -1,8 +1,8 @@
-"""Deliveries from RabbitMQ: one connection, one channel, one thread that does nothing but I/O.
+"""Deliveries from RabbitMQ: one connection, one thread that does nothing but I/O.
 
 The thread puts what arrives into `inbox` and carries out what the intake asks for: ack, give back, another
 prefetch. Each delivery belongs to the channel that brought it (its `generation`); nothing is ever acked on
-another one, because the same tag would there be somebody else's job.
+another one, because the same tag would there be somebody else's job. Another prefetch is another channel.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import itertools
 import threading
 import time
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pika
 import pika.exceptions
@@ -21,6 +21,7 @@ from penstock.producers.client.endpoint import Endpoint, describe
 from penstock.schemas.message import EXCHANGE
 from penstock.workers import topology
 from penstock.workers.connection import Connection
+from penstock.workers.consumption import Consumption, Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,20 +32,10 @@ if TYPE_CHECKING:
 RECONNECT_SECONDS_MAX = 10.0
 # A queue with other arguments is somebody's to delete; this is how soon we notice that it is gone.
 REFUSED_SECONDS = 10.0
+MUTE = "RabbitMQ does not answer to a consumer of it"
 # pika takes up to 70 s to notice that a connection has fallen silent; until then everything looks well.
 ASK_SECONDS = 3.0
 SILENT_SECONDS_MAX = 15.0
-
-
-class Delivery(NamedTuple):
-    """One message as it came."""
-
-    generation: int
-    tag: int
-    queue: str
-    properties: pika.BasicProperties | None
-    """None: there are some that cannot be read"""
-    body: bytes
 
 
 class Deliveries:
@@ -72,13 +63,10 @@ class Deliveries:
         self._log = log
         self._on_declared_anew = on_declared_anew
         self._connection: Connection | None = None
-        self._channel: Channel | None = None
-        self._consumers: dict[str, str] = {}
+        self._channel: Channel | None = None  # for questions only
+        self._consumption: Consumption | None = None
+        self._mute: set[str] = set()  # queues that RabbitMQ has, and gives nobody
         self._generations = itertools.count(1)
-        self._returns = 0  # how often RabbitMQ has got back all that was not acked
-        self._applied = 0  # the prefetch that the consumers were started with; 0: none are
-        self._applied_generation = 0  # what they put into the inbox carries this
-        self._pending = 0  # replies that RabbitMQ owes us before the next change
         self._answered_at = time.monotonic()
         self._unanswered = 0  # questions in a row; after a freeze of our own it is one, however long that was
         self._stopping = threading.Event()
@@ -96,30 +84,27 @@ class Deliveries:
     @property
     def is_consuming(self) -> bool:
         """Whether every queue has a consumer that RabbitMQ has confirmed, or is paused on purpose; and it answers."""
-        channel = self._channel
+        channel, consumption = self._channel, self._consumption
         if channel is None or not channel.is_open or self.refused or self._is_silent:
             return False
-        confirmed = self._applied > 0 and not self._pending and len(self._consumers) == len(self._bindings)
-        return self.prefetch == 0 or confirmed
+        return self.prefetch == 0 or (consumption is not None and consumption.is_confirmed)
 
     def ack(self, generation: int, tag: int) -> None:
         """Ack everything up to this tag, in one frame; a no-op if it has gone back to its queue meanwhile."""
-        returns = self._returns  # read before the generation, and counted after it
         if generation != self.generation:
             return
 
         def send() -> None:
-            if returns == self._returns and self._channel is not None and self._channel.is_open:
-                self._channel.basic_ack(tag, multiple=True)
+            if self._consumption is not None and self._consumption.generation == generation:
+                self._consumption.ack(tag)
 
         self._post(send)
 
     def set_prefetch(self, prefetch: int) -> None:
         """Let RabbitMQ push this many; 0 pauses. Whatever is held unacked goes back to its queue first.
 
-        Nothing of it may be acked from this very moment, not only once RabbitMQ has answered: who pauses may drop
-        what it has taken from the inbox, and a later tag, acked meanwhile, would take the dropped ones along; and
-        an ack that comes after RabbitMQ's answer finds the message on its way to somebody else.
+        Nothing of it may be acked from this very moment, not only once RabbitMQ has it again: who pauses may drop
+        what it has taken from the inbox, and a later tag, acked meanwhile, would take the dropped ones along.
         """
         self.prefetch = prefetch
         self.generation = next(self._generations)
@@ -141,7 +126,8 @@ class Deliveries:
 
     def _declare(self) -> bool:
         """Declare the queues; whether there is at least one to consume."""
-        found = topology.declare(self._url, self._bindings, name=self._name)
+        wanted = {queue: types for queue, types in self._bindings.items() if queue not in self._mute}
+        found = topology.declare(self._url, wanted, name=self._name)
         for queue, reason in found.refused.items():
             if self.refused.get(queue) != reason:
                 self._log.error(
@@ -149,11 +135,11 @@ class Deliveries:
                     queue=queue,
                     reason=reason,
                 )
-        self.refused = found.refused
+        self.refused = found.refused | dict.fromkeys(self._mute, MUTE)
         if found.anew:
             self._log.info("queues declared", queues=sorted(found.anew))
             self._on_declared_anew(found.anew)
-        return len(found.refused) < len(self._bindings)
+        return len(self.refused) < len(self._bindings)
 
     def _live(self) -> bool:
         """One connection from its opening to its end; whether it was open at all."""
@@ -181,36 +167,34 @@ class Deliveries:
         return opened
 
     def _watch_refused(self, connection: Connection) -> None:
-        """Start over once a queue that was refused can be declared; the others are consumed meanwhile."""
+        """Start over once a queue that was refused can be consumed; the others are consumed meanwhile."""
         while self._connection is connection and not self._stopping.wait(REFUSED_SECONDS):
-            wanted = {queue: self._bindings[queue] for queue in self.refused}
             try:
-                found = topology.declare(self._url, wanted, name=self._name)
+                mended = {queue for queue in self.refused if self._is_well(queue)}
             except Exception as error:
                 self._log.debug("refused queues could not be looked at", error=describe(error))
                 continue
-            self._on_declared_anew(found.anew)
-            if len(found.refused) < len(wanted) and self._connection is connection:
+            if mended and self._connection is connection:
+                self._mute -= mended
                 self._post(lambda: self._break("a queue that was refused can be consumed now"))
                 return
 
+    def _is_well(self, queue: str) -> bool:
+        found = topology.declare(self._url, {queue: self._bindings[queue]}, name=self._name)
+        self._on_declared_anew(found.anew)
+        if queue in self._mute:
+            topology.try_consumer(self._url, queue, name=self._name)
+        return queue not in found.refused
+
     def _forget(self) -> None:
         """The connection is gone, and with it every delivery that was not acked: RabbitMQ has them again."""
-        self._count_return()
-        connection, self._connection, self._channel = self._connection, None, None
-        self._consumers, self._applied, self._pending = {}, 0, 0
+        self.generation = next(self._generations)
+        connection, self._connection, self._channel, self._consumption = self._connection, None, None, None
         if connection is not None:
             connection.ioloop.close()
 
-    def _count_return(self) -> None:
-        self.generation = next(self._generations)
-        self._returns += 1
-
     def _on_channel(self, channel: Channel) -> None:
         self._channel = channel
-        self._count_return()
-        # A consumer cancelled by RabbitMQ means a deleted queue: only declaring everything again is sure to help.
-        channel.add_on_cancel_callback(lambda _: self._break("a queue was deleted"))
         channel.add_on_close_callback(lambda _, error: self._break(describe(error)))
         self._note_answer()
         self._ask(channel)
@@ -226,9 +210,10 @@ class Deliveries:
         if connection is None or channel is not self._channel or not channel.is_open:
             return
         if self._unanswered * ASK_SECONDS >= SILENT_SECONDS_MAX:
-            # As pika does when it misses heartbeats: a goodbye would wait for an answer.
-            error = pika.exceptions.AMQPHeartbeatTimeout(f"RabbitMQ has not answered for {SILENT_SECONDS_MAX:g} s")
-            connection._terminate_stream(error)  # type: ignore[attr-defined]  # noqa: SLF001
+            self._give_up(f"RabbitMQ has not answered for {SILENT_SECONDS_MAX:g} s")
+            return
+        if self._consumption is not None and self._consumption.is_stuck:
+            self._give_up_on(self._consumption.unanswered_queue)
             return
         self._unanswered += 1
         channel.exchange_declare(EXCHANGE, passive=True, callback=lambda _: self._note_answer())
@@ -238,58 +223,55 @@ class Deliveries:
         self._answered_at = time.monotonic()
         self._unanswered = 0
 
+    def _give_up_on(self, queue: str | None) -> None:
+        """RabbitMQ answers, but not to a consumer of this queue, and ends the connection over it in a minute: the
+        others must not wait for that."""
+        if queue is not None:
+            self._mute.add(queue)
+            self._log.error(
+                "this queue takes no consumer; the others are consumed. If it stays so, restart RabbitMQ or delete the "
+                "queue: it is declared again, and what the ledger knows of its jobs is dispatched again",
+                queue=queue,
+                reason=MUTE,
+            )
+        self._give_up("no answer to a consumer")
+
+    def _give_up(self, reason: str) -> None:
+        """As pika does when it misses heartbeats: a goodbye would wait for an answer."""
+        if self._connection is not None:
+            error = pika.exceptions.AMQPHeartbeatTimeout(reason)
+            self._connection._terminate_stream(error)  # type: ignore[attr-defined]  # noqa: SLF001
+
     def _reconcile(self) -> None:
-        """Bring the consumers to the wanted prefetch: cancel and give back first, then consume anew."""
-        channel = self._channel
-        if channel is None or not channel.is_open or self._pending:
+        """Bring the consumption to what is wanted: end the one that there is first, then begin another."""
+        connection, consumption, generation = self._connection, self._consumption, self.generation
+        if connection is None or not connection.is_open:
             return
-        is_current = self._applied == 0 or self._applied_generation == self.generation
-        if self._applied == self.prefetch and is_current:
-            return
-        if self._applied:
-            self._pending = len(self._consumers)
-            for tag in self._consumers.values():
-                channel.basic_cancel(tag, callback=lambda _: self._on_cancelled(channel))
-        else:
-            self._pending = 1
-            prefetch = self.prefetch
-            channel.basic_qos(prefetch_count=prefetch, callback=lambda _: self._consume(channel, prefetch))
-
-    def _on_cancelled(self, channel: Channel) -> None:
-        self._pending -= 1
-        if self._pending == 0:
-            # After the last cancel-ok nothing more can arrive, so that this nack hits exactly what is held.
-            self._count_return()
-            channel.basic_nack(0, multiple=True, requeue=True)
-            self._consumers, self._applied = {}, 0
-            self._reconcile()
-
-    def _consume(self, channel: Channel, prefetch: int) -> None:
-        if prefetch != self.prefetch:  # wanted otherwise meanwhile
-            self._pending = 0
-            self._reconcile()
-            return
-        self._applied, self._applied_generation = prefetch, self.generation
-        queues = [queue for queue in self._bindings if queue not in self.refused]
-        self._pending = len(queues)
-        for queue in queues:
-            self._consumers[queue] = channel.basic_consume(
-                queue, self._receiver(queue), callback=lambda _: self._on_consuming()
+        if consumption is not None and consumption.generation != generation:
+            consumption.close()
+        elif consumption is None and self.prefetch:
+            self._consumption = Consumption(
+                connection,
+                queues=[queue for queue in self._bindings if queue not in self.refused],
+                prefetch=self.prefetch,
+                generation=generation,
+                inbox=self.inbox,
+                on_confirmed=self._on_confirmed,
+                on_deleted=lambda: self._break("a queue was deleted"),
+                on_end=self._on_consumption_end,
             )
 
-    def _on_consuming(self) -> None:
-        self._pending -= 1
-        if self._pending == 0:
-            self._log.debug("consuming", queues=sorted(self._consumers), prefetch=self._applied)
+    def _on_confirmed(self) -> None:
+        consumption = self._consumption
+        if consumption is not None:
+            self._log.debug("consuming", queues=sorted(consumption.queues), prefetch=consumption.prefetch)
+
+    def _on_consumption_end(self, error: BaseException) -> None:
+        self._consumption = None
+        if isinstance(error, pika.exceptions.ChannelClosedByClient):
             self._reconcile()
-
-    def _receiver(self, queue: str) -> Callable[..., None]:
-        put, generation = self.inbox.put, self._applied_generation
-
-        def receive(_channel: Channel, method: Any, properties: pika.BasicProperties | None, body: bytes) -> None:
-            put(Delivery(generation, method.delivery_tag, queue, properties, body))
-
-        return receive
+        else:
+            self._break(describe(error))
 
     def _break(self, reason: str) -> None:
         if self._connection is not None and self._connection.is_open:

@@ -29,7 +29,8 @@ from penstock.workers.sessions import close_quietly
 
 if TYPE_CHECKING:
     from penstock.ledger.database import Ledger
-    from penstock.workers.deliveries import Deliveries, Delivery
+    from penstock.workers.consumption import Delivery
+    from penstock.workers.deliveries import Deliveries
     from penstock.workers.holding import Holding
     from penstock.workers.metrics import Metrics
     from penstock.workers.reading import Reader

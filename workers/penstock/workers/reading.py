@@ -14,7 +14,7 @@ from penstock.schemas import UnreadableMessage
 from penstock.schemas.message import read_message
 
 if TYPE_CHECKING:
-    from penstock.workers.deliveries import Delivery
+    from penstock.workers.consumption import Delivery
     from penstock.workers.registry import Registry
 
 # A type or version that this worker does not know waits this long for one that does.

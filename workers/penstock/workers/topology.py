@@ -56,6 +56,14 @@ def declare(url: str, bindings: Mapping[str, AbstractSet[str]], *, name: str) ->
     return found
 
 
+def try_consumer(url: str, queue: str, *, name: str) -> None:
+    """Consume a queue for a moment. Raises `AMQPError` where that is not possible, which may take RabbitMQ a minute."""
+    with pika.BlockingConnection(Endpoint.read(url, name=name).parameters) as connection:
+        channel = connection.channel()
+        channel.basic_qos(prefetch_count=1)
+        channel.basic_consume(queue, lambda *_: None)  # what comes goes back with the connection
+
+
 def count_ready(url: str, queues: AbstractSet[str], *, name: str) -> dict[str, int | None]:
     """How many messages wait in each queue; None for a queue that does not exist. Raises `AMQPError`."""
     with Lookout(url, name=name) as lookout:
