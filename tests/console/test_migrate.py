@@ -42,6 +42,19 @@ def test_a_newer_schema_is_left_alone(penstock: Command, sqlite_url: str, monkey
     assert answer.document["applied"] == []
 
 
+def test_a_schema_that_is_too_new_is_refused_with_what_to_install(
+    penstock: Command, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By `migrate`, and by whoever runs jobs."""
+    monkeypatch.setenv("PENSTOCK_DATABASE_URL", sqlite_url)
+    with Ledger(sqlite_url).session() as session:
+        session.connection.execute(text("UPDATE alembic_version SET version_num = '9999-9999'"))
+    for words in (["migrate"], ["worker", "--jobs", "tests.console.handlers"]):
+        answer = penstock(*words)
+        assert answer.code == 1
+        assert "too new for this release: install one that knows revision 9999" in answer.err
+
+
 def test_the_address_may_stand_in_a_file_beside_it(penstock: Command) -> None:
     """`.env` in the current directory is read."""
     Path(".env").write_text("PENSTOCK_DATABASE_URL=sqlite:///other.db\n")

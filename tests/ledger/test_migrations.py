@@ -15,7 +15,7 @@ from tests.servers.ports import free_port
 from penstock.ledger import migrations, tables
 from penstock.ledger.database import Ledger, LedgerUnavailable, Session
 from penstock.ledger.migrations import migrate
-from penstock.ledger.revision import SchemaOutdated, check_schema, known_revisions
+from penstock.ledger.revision import SchemaUnfit, check_schema, known_revisions
 
 
 @pytest.fixture(params=["postgres", "sqlite"])
@@ -87,7 +87,7 @@ def test_every_detail_of_the_tables_is_what_the_migrations_make(empty: Ledger, t
 
 def test_a_ledger_without_tables_is_told_from_a_current_one(empty: Ledger) -> None:
     """With what to run."""
-    with empty.session() as session, pytest.raises(SchemaOutdated, match="no tables yet: run `penstock migrate`"):
+    with empty.session() as session, pytest.raises(SchemaUnfit, match="no tables yet: run `penstock migrate`"):
         check_schema(session)
 
 
@@ -95,15 +95,41 @@ def test_an_older_schema_is_refused_with_what_to_run(ledger: Ledger) -> None:
     """This release knows a later step than the one that the ledger is at."""
     with ledger.session() as session:
         session.connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
-        with pytest.raises(SchemaOutdated, match=r"is at 0001, .* run `penstock migrate`"):
+        with pytest.raises(SchemaUnfit, match=r"is at 0001, .* run `penstock migrate`"):
             check_schema(session)
 
 
-def test_a_newer_schema_is_good_enough(ledger: Ledger) -> None:
-    """During a deploy the old release runs on the new schema: migrations only expand."""
+@pytest.mark.parametrize("revision", ["9001", "9002-0001"])
+def test_a_newer_schema_that_was_made_for_this_release_too_is_good_enough(ledger: Ledger, revision: str) -> None:
+    """During a deploy the old release runs on the new schema: migrations expand."""
     with ledger.session() as session:
-        session.connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'of a later release'")
-        check_schema(session)
+        session.connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{revision}'")
+        assert f"at {revision}, newer than this release" in check_schema(session)
+
+
+def test_a_schema_that_is_too_new_is_refused_with_what_to_install(ledger: Ledger) -> None:
+    """A later release has taken something away that this one needs, and says so in the name of its revision."""
+    with ledger.session() as session:
+        session.connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9002-9001'")
+        with pytest.raises(SchemaUnfit, match=r"at 9002-9001, too new .* install one that knows revision 9001"):
+            check_schema(session)
+
+
+def test_the_revision_of_another_program_is_told_from_ours(ledger: Ledger) -> None:
+    """Handlers keep their own tables in the ledger's database, and Alembic knows only one name for its table."""
+    with ledger.session() as session:
+        session.connection.exec_driver_sql("UPDATE alembic_version SET version_num = '1975ea83b712'")
+        with pytest.raises(SchemaUnfit, match="no revision of Penstock's: let the other program"):
+            check_schema(session)
+
+
+def test_revisions_count_on_and_remember_what_has_been_taken_away() -> None:
+    """`0012-0009` is for releases that know 0009; so is all that follows."""
+    known = [revision.partition("-") for revision in known_revisions()]
+    assert [number for number, _, _ in known] == [f"{number:04}" for number in range(1, len(known) + 1)]
+    oldest = [oldest for _, _, oldest in known]
+    assert oldest == sorted(oldest)
+    assert all(oldest <= number for number, _, oldest in known)
 
 
 def test_there_is_no_way_down() -> None:

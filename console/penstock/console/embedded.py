@@ -17,7 +17,7 @@ def say_embedded(ledger: Ledger) -> None:
 
 
 def prepared(url: str) -> Ledger:
-    """The ledger at `url`, ready to be used; raises `SchemaOutdated`, `LedgerUnavailable`."""
+    """The ledger at `url`, ready to be used; raises `SchemaUnfit`, `LedgerUnavailable`."""
     ledger = Ledger(url)
     if ledger.dialect.name == "sqlite":
         bring_up_to_date(ledger)

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from penstock.console.exits import Code, Failure, bad_input, problem, unreachable
 from penstock.console.settings import ConsoleSettings
 from penstock.ledger.database import LedgerConfigurationError, LedgerUnavailable, is_disconnect, sqlstate
-from penstock.ledger.revision import SchemaOutdated
+from penstock.ledger.revision import SchemaUnfit
 from penstock.producers.client import InvalidJob, KeyConflict, PublishError, PublishRefused, Unroutable
 from penstock.producers.client.endpoint import Endpoint, describe
 from penstock.producers.outbox.store import OutboxMissing, OutboxUnavailable
@@ -38,7 +38,7 @@ def explain(error: Exception) -> Failure:  # noqa: C901 - one case after another
         return bad_input(str(error))
     if isinstance(error, ValidationError):
         return bad_input(_settings_text(error))
-    if isinstance(error, SchemaOutdated | OutboxMissing) or type(error).__name__ in _PROBLEM_NAMES:
+    if isinstance(error, SchemaUnfit | OutboxMissing) or type(error).__name__ in _PROBLEM_NAMES:
         return problem(str(error))
     if isinstance(error, LedgerUnavailable | OutboxUnavailable):
         return unreachable(str(error))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from penstock.ledger.database import Ledger
-from penstock.ledger.revision import known_revisions, revision_of
+from penstock.ledger.revision import check_newer, known_revisions, revision_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,14 @@ class Migration:
 
 
 def bring_up_to_date(ledger: Ledger) -> Migration:
-    """Migrate to this release's schema. One that is newer already is left alone, as in the middle of a deploy."""
+    """Migrate to this release's schema. One that is newer already is left alone, as in the middle of a deploy.
+
+    Raises `SchemaUnfit` if it is too new for this release.
+    """
     known = known_revisions()
     before = _revision_at(ledger)
+    if before is not None and before not in known:
+        check_newer(before, known=known)
     if before is not None and (before not in known or before == known[-1]):
         return Migration(before, before, [])
     from penstock.ledger.migrations import migrate  # noqa: PLC0415 - a worker must not carry Alembic about

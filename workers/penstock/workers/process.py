@@ -82,6 +82,7 @@ class WorkerProcess:
         self.ends_at = math.inf  # when handlers that still run are interrupted
         self.deliveries: Deliveries | None = None
         self.workers: list[WorkerThread] = []
+        self.schema = ""  # what there is to say of the ledger's
 
     def run(self) -> int:
         """Returns the exit status. Everything that needs a connection is opened here, after the fork."""
@@ -95,7 +96,9 @@ class WorkerProcess:
             return 0
         self._start_parts(process)
         self.page.state = board.RUNNING
-        self.log.info("worker process started", queues=self.queues, threads=self.threads, lane=self.lane)
+        self.log.info(
+            "worker process started", queues=self.queues, threads=self.threads, lane=self.lane, schema=self.schema
+        )
         self._wait()
         self._stop_parts()
         self.lock.release()
@@ -128,7 +131,7 @@ class WorkerProcess:
 
     def _register_once(self, process: Process) -> None:
         with self.ledger.session() as session:
-            check_schema(session)
+            self.schema = check_schema(session)
             processes.register(session, process)
 
     def _start_parts(self, process: Process) -> None:

@@ -13,7 +13,7 @@ from penstock.ledger.database import Ledger, LedgerConfigurationError, LedgerUna
 from penstock.ledger.durations import span
 from penstock.ledger.jobs import oldest_due_seconds
 from penstock.ledger.processes import list_processes
-from penstock.ledger.revision import SchemaOutdated, check_schema
+from penstock.ledger.revision import SchemaUnfit, check_schema
 
 SKEW_SECONDS_WARN = 1.0
 SKEW_SECONDS_MAX = 30.0
@@ -47,10 +47,11 @@ def _look(session: Session, ledger: Ledger) -> tuple[list[Finding], dict[str, se
         findings = [ok("database", str(ledger)), *postgres.check(session)]
     findings.append(_clock(session))
     try:
-        check_schema(session)
-    except SchemaOutdated as error:
-        return [*findings, problem("schema", str(error).partition(":")[0], "run `penstock migrate`")], {}
-    return [*findings, ok("schema", "as this release needs it"), _workers(session)], waiting_bindings(session)
+        said = check_schema(session)
+    except SchemaUnfit as error:
+        wrong, _, remedy = str(error).partition(": ")
+        return [*findings, problem("schema", wrong, remedy)], {}
+    return [*findings, ok("schema", said), _workers(session)], waiting_bindings(session)
 
 
 def _sqlite(session: Session, ledger: Ledger) -> list[Finding]:
