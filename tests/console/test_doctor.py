@@ -8,13 +8,14 @@ from typing import Any
 import pika
 import pytest
 from pika.exchange_type import ExchangeType
-from sqlalchemy import text
 from tests.console.command import HANDLERS, Answer, Command
 from tests.ledger.samples import put
 from tests.servers.ports import free_port
+from tests.servers.postgres import PrivatePostgres
 from tests.servers.rabbitmq import PrivateRabbitMQ
 
-from penstock.ledger.database import Ledger, Session
+from penstock.ledger.database import Session
+from penstock.ledger.migrations import migrate
 from penstock.ledger.processes import Process, register
 from penstock.ledger.tables import jobs
 from penstock.schemas.identifiers import new_job_id
@@ -133,19 +134,17 @@ def test_an_sqlite_ledger_behind_a_broker_is_a_warning(
     assert by_check(penstock("doctor", "--json"))["ledger and broker"]["status"] == "warning"
 
 
-def test_a_database_that_may_forget_commits_is_a_problem(
-    penstock: Command, migrated_database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With synchronous_commit off, a receipt is worth nothing."""
-    monkeypatch.setenv("PENSTOCK_DATABASE_URL", migrated_database_url)
-    with Ledger(migrated_database_url).session() as session:
-        name = session.connection.execute(text("SELECT current_database()")).scalar_one()
-        session.connection.execute(text(f'ALTER DATABASE "{name}" SET synchronous_commit = off'))
-    answer = penstock("doctor", "--json")
+def test_a_database_that_may_forget_commits_is_a_problem(penstock: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With fsync off, a receipt is worth nothing."""
+    with PrivatePostgres(durable=False) as postgres:
+        url = postgres.create_database()
+        migrate(url)
+        monkeypatch.setenv("PENSTOCK_DATABASE_URL", url)
+        answer = penstock("doctor", "--json")
     assert answer.code == 1
     durability = by_check(answer)["durability"]
     assert durability["status"] == "problem"
-    assert "synchronous_commit = on" in durability["remedy"]
+    assert "fsync = on" in durability["remedy"]
 
 
 def test_without_a_synchronous_standby_it_warns(

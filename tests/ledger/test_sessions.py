@@ -65,6 +65,7 @@ def test_a_session_on_postgres_is_bounded_and_does_not_follow_the_servers_defaul
             "default_transaction_isolation = 'serializable'",
             "timezone = 'America/New_York'",
             "statement_timeout = 0",
+            "synchronous_commit = off",
         ):
             session.connection.exec_driver_sql(f'ALTER DATABASE "{database}" SET {setting}')
     expected = {
@@ -73,6 +74,7 @@ def test_a_session_on_postgres_is_bounded_and_does_not_follow_the_servers_defaul
         "lock_timeout": "5s",
         "statement_timeout": "30s",
         "idle_in_transaction_session_timeout": "15s",
+        "synchronous_commit": "on",
     }
     with postgres.session() as session, session.transaction():
         shown = {name: session.connection.exec_driver_sql(f"SHOW {name}").scalar_one() for name in expected}

@@ -12,13 +12,18 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
 from sqlalchemy.pool import NullPool, QueuePool
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from penstock.ledger.bounded_connection import BoundedConnection
 from penstock.ledger.dialects import BadValue, Columns, Dialect, Postgres, SQLite
 
 LOCK_TIMEOUT_SECONDS = 5
 STATEMENT_TIMEOUT_SECONDS = 30
+# The server has answered by then, or never will.
+ANSWER_SECONDS_MAX = 60.0
 IDLE_IN_TRANSACTION_SECONDS = 15
 SQLITE_BUSY_SECONDS = 30
 SERIALIZATION_FAILURES = ("40001", "40P01")  # somebody else won: the same statement again will do
+# A lock that was not to be had, a statement that took too long, a server that is only a standby at the moment.
+REFUSALS_THAT_PASS = (*SERIALIZATION_FAILURES, "55P03", "57014", "25006")
 
 # An execution option of SQLAlchemy's: it goes with every connection, also into the transactions of handlers.
 ANNOUNCES = "penstock_announces"
@@ -49,9 +54,14 @@ class Ledger:
     def __str__(self) -> str:
         return str(self.url.render_as_string(hide_password=True))
 
-    def session(self) -> "Session":
-        """A session of its own for one thread of the engine; raises `LedgerUnavailable`."""
+    def session(self, *, is_patient: bool = False) -> "Session":
+        """A session of its own for one thread of the engine; raises `LedgerUnavailable`.
+
+        A patient one waits for as long as a statement may take; others take a silent server for a lost one.
+        """
         engine = self.engine(purpose="engine")
+        if not is_patient and self.dialect.name == "postgresql":
+            _bound_answers(engine, seconds=ANSWER_SECONDS_MAX)
         try:
             return Session(engine.connect(), self.dialect)
         except DBAPIError as error:
@@ -157,6 +167,15 @@ def is_disconnect(error: BaseException) -> bool:
     return error.connection_invalidated or state.startswith(("57P", "08", "53"))
 
 
+def is_passing(error: BaseException) -> bool:
+    """Whether a statement of the engine's own may well be taken later: nobody's values were refused."""
+    if is_disconnect(error):
+        return True
+    # 58…: the disk under the server.
+    state = sqlstate(error) if isinstance(error, DBAPIError) else ""
+    return state in REFUSALS_THAT_PASS or state.startswith("58")
+
+
 def sqlstate(error: DBAPIError) -> str:
     return str(getattr(error.orig, "sqlstate", None) or "")
 
@@ -197,6 +216,8 @@ def _postgres_engine(url: URL, *, purpose: Purpose, pool_size: int) -> Engine:
         "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
         "statement_timeout": f"{STATEMENT_TIMEOUT_SECONDS}s",
         "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_SECONDS}s",
+        # A receipt is worth its name also on a server, or for a user, for whom commits are set to come later.
+        "synchronous_commit": "on",
         # Whatever the server's own defaults are: the statements need the one, and a time near year 1 or 9999
         # cannot be read back in every zone.
         "default_transaction_isolation": r"read\ committed",
@@ -223,6 +244,15 @@ def _postgres_engine(url: URL, *, purpose: Purpose, pool_size: int) -> Engine:
         engine = create_engine(url, poolclass=QueuePool, pool_size=pool_size, max_overflow=0, **options)
     event.listen(engine, "handle_error", _hide_row)
     return engine
+
+
+def _bound_answers(engine: Engine, *, seconds: float) -> None:
+    def connect(_dialect: object, _record: object, words: Sequence[Any], options: dict[str, Any]) -> BoundedConnection:
+        connection = BoundedConnection.connect(*words, **options)
+        connection.answer_seconds_max = seconds
+        return connection
+
+    event.listen(engine, "do_connect", connect)
 
 
 def _hide_row(context: ExceptionContext) -> None:

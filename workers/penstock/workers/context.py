@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from penstock.ledger import effects
 from penstock.ledger.admission import Offer, offer
 from penstock.ledger.completion import Fenced, complete_and_commit, hold_within, is_completed_under
-from penstock.ledger.database import Session, is_disconnect
+from penstock.ledger.database import Session, is_disconnect, is_passing
 from penstock.ledger.effects import EffectState
 from penstock.ledger.failpoints import Failpoint, reach
 from penstock.ledger.state import State
@@ -190,9 +190,8 @@ class Context:
     def checkpoint(self) -> Iterator[Connection]:
         """A fenced transaction that does not complete the job: progress that a later attempt can build on."""
         self._require_open("ctx.checkpoint()")
-        claim = self._claim
         with self._open() as connection:
-            hold_within(connection, job_id=claim.id, token=claim.token)
+            self._hold(connection)
             yield connection
             self._sessions.require_unawaited(connection)
             connection.commit()
@@ -303,10 +302,20 @@ class Context:
             )
         except DBAPIError as error:
             if not is_disconnect(error):
+                if is_passing(error):  # refused, and so rolled back
+                    raise LedgerLost from error
                 raise
             # The COMMIT may have landed: only the row can tell.
             if not self._sessions.insist(self._is_completed):
                 raise RunAgain from error
+
+    def _hold(self, connection: Connection) -> None:
+        try:
+            hold_within(connection, job_id=self._claim.id, token=self._claim.token)
+        except DBAPIError as error:
+            if is_passing(error):
+                raise LedgerLost from error
+            raise
 
     def _settle_fenced(self) -> None:
         """Zero rows: another owner, or a COMMIT of ours that landed after we had stopped waiting for it."""

@@ -31,7 +31,8 @@ class JobCancelled(Interruption):
 
 
 class LedgerLost(Interruption):
-    """The engine's own session was lost under the handler: nothing was written, and it is nobody's fault."""
+    """The ledger was lost under the handler, or refused the engine's own statement: nothing was written, and it is
+    nobody's fault."""
 
 
 class RunAgain(Interruption):

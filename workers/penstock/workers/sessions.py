@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy.exc import DBAPIError
 from tenacity import Retrying, retry_if_exception, wait_random_exponential
 
-from penstock.ledger.database import LedgerUnavailable, Session, is_disconnect
+from penstock.ledger.database import LedgerUnavailable, Session, is_passing
 from penstock.workers.coroutine_transactions import CoroutineTransactions
 from penstock.workers.errors import LedgerLost
 
@@ -55,7 +55,7 @@ class HandlerSessions:
         For what must be known or noted before the handler can go on: after an outage it waits, as `settle` does.
         """
         for attempt in Retrying(
-            retry=retry_if_exception(is_disconnect), wait=wait_random_exponential(multiplier=0.05, max=2.0)
+            retry=retry_if_exception(is_passing), wait=wait_random_exponential(multiplier=0.05, max=2.0)
         ):
             with attempt:
                 try:
@@ -66,12 +66,12 @@ class HandlerSessions:
         raise AssertionError("unreachable: tenacity retries until it returns or raises")
 
     def once(self, action: Callable[[Session], T]) -> T:
-        """Run `action` on this thread's engine session; raises `LedgerLost` when the ledger is gone."""
+        """Run `action` on this thread's engine session; raises `LedgerLost` when the ledger does not take it now."""
         try:
             return action(self._session())
         except (DBAPIError, LedgerUnavailable) as error:
             self._drop_session()
-            if is_disconnect(error):
+            if is_passing(error):
                 raise LedgerLost from error
             raise
 

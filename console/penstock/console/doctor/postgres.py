@@ -25,12 +25,15 @@ def _version(session: Session) -> Finding:
 
 
 def _durability(session: Session) -> Finding:
-    """Without these a commit may be gone after a crash of the server: a receipt for nothing."""
-    off = [name for name in ("fsync", "full_page_writes", "synchronous_commit") if _setting(session, name) == "off"]
+    """Without these a commit may be gone after a crash of the server: a receipt for nothing.
+
+    Whether commits are synchronous is not asked: sessions of the ledger's see to that themselves.
+    """
+    off = [name for name in ("fsync", "full_page_writes") if _setting(session, name) == "off"]
     if off:
         remedy = " and ".join(f"set {name} = on" for name in off)
         return problem("durability", f"off: {', '.join(off)}; a crash of Postgres can lose receipts", remedy)
-    return ok("durability", f"fsync on, synchronous_commit {_setting(session, 'synchronous_commit')}")
+    return ok("durability", "fsync and full_page_writes are on")
 
 
 def _standby(session: Session) -> Finding:
@@ -39,9 +42,6 @@ def _standby(session: Session) -> Finding:
     if not names:
         remedy = "for high availability run one, and set synchronous_standby_names"
         return warning("standby", f"no synchronous standby: {lost}", remedy)
-    if _setting(session, "synchronous_commit") == "local":
-        remedy = "set synchronous_commit = on"
-        return warning("standby", f"synchronous_commit is local, no standby is waited for: {lost}", remedy)
     query = "SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')"
     standbys = _scalar(session, query)
     if not standbys:

@@ -19,7 +19,7 @@ _ADVISORY_LOCK = 7_460_113
 def migrate(url: str) -> None:
     """Bring the ledger at `url` to this release's schema; raises `LedgerUnavailable`. Safe to run many at once."""
     ledger = Ledger(url)
-    with ledger.session() as session, session.transaction():
+    with ledger.session(is_patient=True) as session, session.transaction():
         if session.dialect.name == "postgresql":
             session.connection.exec_driver_sql("SET LOCAL statement_timeout = '10min'")
             session.connection.exec_driver_sql("SET LOCAL lock_timeout = '60s'")
