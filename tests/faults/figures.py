@@ -20,10 +20,14 @@ BLOCK = re.compile(r"(<!-- figures of (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def main(results: Path, runs: Iterable[Path]) -> None:
-    """Replace both tables."""
-    cases = [json.loads(line) for line in results.read_text().splitlines()]
+    """Replace the tables."""
+    lines = [json.loads(line) for line in results.read_text().splitlines()]
     chaos = [json.loads(path.read_text()) for path in runs]
-    tables = {"cases": table_of_cases(cases), "chaos": table_of_chaos(chaos)}
+    tables = {
+        "cases": table_of_cases([line for line in lines if "case" in line]),
+        "neighbours": table_of_neighbours([line for line in lines if "neighbour" in line]),
+        "chaos": table_of_chaos(chaos),
+    }
     PAGE.write_text(BLOCK.sub(lambda found: f"{found[1]}{tables[found[2]]}{found[3]}", PAGE.read_text()))
 
 
@@ -38,6 +42,13 @@ def table_of_cases(cases: list[dict[str, Any]]) -> str:
         "| case | jobs | publishes without an answer | lost | done twice | seconds to rest |\n|---|---|---|---|---|---|"
     )
     return _dated([head, *rows])
+
+
+def table_of_neighbours(results: list[dict[str, Any]]) -> str:
+    """The latest result of each trouble."""
+    latest = {it["neighbour"]: it for it in results}
+    rows = [f"| {name} | {it['jobs_per_second']:.0f} | {it['share']:.0%} |" for name, it in sorted(latest.items())]
+    return _dated(["| the other queue is | jobs per second without it | with it |\n|---|---|---|", *rows])
 
 
 def table_of_chaos(runs: list[dict[str, Any]]) -> str:

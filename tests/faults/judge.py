@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import text
 from tests.faults.jobs import Post
+from tests.faults.ticks import NAME
 
 from penstock.ledger.database import Session
 
@@ -30,6 +31,14 @@ MISCOUNTED = text(
     SELECT CAST(id AS text), attempts, type, state, reason FROM jobs
     WHERE state <> 'completed'
         OR attempts <> 1 + (SELECT count(*) FROM attempts WHERE job_id = jobs.id AND kind IN ('failed', 'timeout'))
+    """
+)
+
+# What handlers raise: on purpose, or for what the provider says. Whatever else failed an attempt was not theirs.
+UNEXPLAINED = text(
+    """
+    SELECT CAST(job_id AS text), kind, error_class, message FROM attempts
+    WHERE kind IN ('failed', 'timeout') AND error_class NOT IN ('ValueError', 'RefusedError', 'SilentError')
     """
 )
 
@@ -61,10 +70,18 @@ class Verdict:
 
 
 def judge(
-    history: Iterable[dict[str, Any]], *, rows: Iterable[str], posts: Iterable[dict[str, Any]], wrong: list[str]
+    history: Iterable[dict[str, Any]],
+    *,
+    rows: Iterable[str],
+    posts: Iterable[dict[str, Any]],
+    wrong: list[str],
+    ticks: Iterable[str] = (),
 ) -> Verdict:
-    """`rows` are the names that transactional handlers wrote, `posts` the lines of the provider."""
-    lines = list(history)
+    """`rows` are the names that transactional handlers wrote, `posts` the lines of the provider.
+
+    `ticks` are the names of those that the clock has made due; one that came later may be there or not.
+    """
+    lines, ticks = list(history), set(ticks)
     types = {line["key"]: line["type"] for line in lines if line["event"] == "invoked"}
     confirmed = {line["key"] for line in lines if line["event"] == "confirmed"}
     written = Counter(rows)
@@ -72,16 +89,37 @@ def judge(
     for post in posts:
         posted.setdefault(post["job"], Counter())[post["key"]] += 1
     seen = {key: len(posted.get(key, ())) if types[key] == POST else written[key] for key in types}
+    ticked = {name: written[name] for name in {*ticks, *(row for row in written if row.startswith(f"{NAME}@"))}}
     return Verdict(
         invoked=len(types),
         confirmed=len(confirmed),
         effects=sum(written.values()) + sum(map(len, posted.values())),
         repeated=sum(count - 1 for keys in posted.values() for count in keys.values()),
-        lost=sorted(key for key in confirmed if not seen[key]),
-        doubled=sorted(key for key, times in seen.items() if times > 1),
-        unexpected=sorted({*written, *posted} - types.keys()),
+        lost=sorted(key for key in {*confirmed, *ticks} if not (seen | ticked)[key]),
+        doubled=sorted(key for key, times in (seen | ticked).items() if times > 1),
+        unexpected=sorted({*written, *posted} - types.keys() - ticked.keys()),
         wrong=wrong,
     )
+
+
+def unanswered(history: Iterable[dict[str, Any]], replies: Iterable[dict[str, Any]]) -> list[str]:
+    """What is wrong with the replies, in sentences: who asked has heard of the receipt and of the end, which is one."""
+    asked = {line["job_id"] for line in history if line["event"] == "confirmed" and line["way"] == "asking"}
+    heard: dict[str, dict[str, set[str]]] = {}
+    for reply in replies:
+        said = heard.setdefault(reply["asked_id"], {}).setdefault(reply["kind"], set())
+        said.add(f"{reply['job_id']} {reply['state']}")
+    wrong = [
+        f"{job_id} has heard of no {kind}"
+        for job_id in sorted(asked)
+        for kind in ("receipt", "result")
+        if not heard.get(job_id, {}).get(kind)
+    ]
+    for job_id, kinds in sorted(heard.items()):
+        results = sorted(kinds.get("result", ()))
+        if results and (len(results) > 1 or not results[0].endswith(" completed")):
+            wrong.append(f"{job_id} has heard of {', '.join(results)}")
+    return wrong
 
 
 def balance(session: Session, history: Iterable[dict[str, Any]]) -> list[str]:
@@ -99,4 +137,5 @@ def balance(session: Session, history: Iterable[dict[str, Any]]) -> list[str]:
         f"{tuple(row)} should be completed, without an attempt too many"
         for row in session.connection.execute(MISCOUNTED)
     ]
+    wrong += [f"{tuple(row)} was nobody's fault" for row in session.connection.execute(UNEXPLAINED)]
     return wrong

@@ -12,34 +12,33 @@ import random
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy.exc import DBAPIError
 from tests.faults.jobs import Post, Transfer
+from tests.faults.ways import FAULTS, OPENING, Way
 from tests.servers.leash import Leashed
 from tests.workers.pool import REPOSITORY
 
-from penstock.ledger.database import LedgerUnavailable
-from penstock.producers import Producer, PublishError
-from penstock.producers.ledger_producer import LedgerProducer
+from penstock.producers import PublishError
 from penstock.schemas import Job
 
 THREADS = 4
-TIMEOUT_SECONDS = 15.0
 LAST_SECONDS_MAX = 90.0
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One thing to be done once, however often it is published."""
+    """One thing to be done once, however often it is published. `lot` decides which way it takes."""
 
     key: str
     job: Job
     delay: timedelta | None
     times: int
+    lot: float
 
 
 def order(number: int, seed: int) -> Order:
@@ -50,18 +49,19 @@ def order(number: int, seed: int) -> Order:
     job: Job = Post(n=number, fails_first=fails_first)
     if draw.random() < 0.7:
         job = Transfer(n=number, fails_first=fails_first, work_seconds=draw.choice([0.0, 0.0, 0.005, 0.05]))
-    return Order(f"order-{seed}-{number}", job, delay, times=2 if draw.random() < 0.1 else 1)
+    times = 2 if draw.random() < 0.1 else 1
+    return Order(f"order-{seed}-{number}", job, delay, times=times, lot=draw.random())
 
 
 class Load:
     """The test's view of it: `with Load(...) as load:`; `finish()` lets it bring to an end what it has begun."""
 
-    def __init__(self, *, url: str, folder: Path, seed: int, per_second: float) -> None:
-        """`url` is RabbitMQ's or the ledger's."""
+    def __init__(self, *, ways: Mapping[str, str], folder: Path, seed: int, per_second: float) -> None:
+        """`ways` are some of `ways.OPENING`, each with its address; orders are spread over them."""
         self.history = folder / f"history-{seed}.log"
         self.history.touch()
         self._folder = folder
-        self._arguments = [url, str(self.history), str(seed), str(per_second)]
+        self._arguments = [json.dumps(dict(ways)), str(self.history), str(seed), str(per_second)]
         self._process: Leashed | None = None
 
     @property
@@ -103,31 +103,24 @@ class History:
         os.fdatasync(self._file)
 
 
-def publish(producer: Producer | LedgerProducer, history: History, order: Order) -> None:
+def publish(name: str, way: Way, history: History, order: Order) -> None:
     """Until there is a receipt."""
     for _ in range(order.times):
         is_confirmed = False
         while not is_confirmed:
             history.note("invoked", order.key, type=order.job.contract().type)
             try:
-                receipt = producer.publish(order.job, key=order.key, delay=order.delay)
-            except (PublishError, LedgerUnavailable, DBAPIError) as error:
+                job_id = way.publish(order.job, key=order.key, delay=order.delay)
+            except FAULTS as error:
                 is_unknown = not isinstance(error, PublishError) or error.outcome_unknown
                 history.note("unknown" if is_unknown else "failed", order.key, error=type(error).__name__)
                 threading.Event().wait(0.1)
             else:
                 is_confirmed = True
-                history.note("confirmed", order.key, job_id=receipt.job_id)
+                history.note("confirmed", order.key, job_id=job_id, way=name)
 
 
-def producer_on(url: str) -> Producer | LedgerProducer:
-    """The way in that an address stands for."""
-    if url.startswith("amqp"):
-        return Producer(url, app_id="load", timeout_seconds=TIMEOUT_SECONDS)
-    return LedgerProducer(url, app_id="load")
-
-
-def main(url: str, path: Path, *, seed: int, per_second: float) -> None:
+def main(urls: Mapping[str, str], path: Path, *, seed: int, per_second: float) -> None:
     """Publish until SIGTERM."""
     over = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: over.set())
@@ -135,20 +128,24 @@ def main(url: str, path: Path, *, seed: int, per_second: float) -> None:
     taking = threading.Lock()
     history = History(path)
 
-    def work(producer: Producer | LedgerProducer) -> None:
+    def work() -> None:
         while not over.wait(THREADS / per_second):
             with taking:
                 number = next(numbers)
-            publish(producer, history, order(number, seed))
+            it = order(number, seed)
+            name, way = ways[int(it.lot * len(ways))]
+            publish(name, way, history, it)
 
-    with producer_on(url) as producer:
-        threads = [threading.Thread(target=work, args=[producer]) for _ in range(THREADS)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    ways = [(name, OPENING[name](url)) for name, url in sorted(urls.items())]
+    threads = [threading.Thread(target=work) for _ in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for _, way in ways:
+        way.close()
 
 
 if __name__ == "__main__":
-    url, path, seed, per_second = sys.argv[1:]
-    main(url, Path(path), seed=int(seed), per_second=float(per_second))
+    urls, path, seed, per_second = sys.argv[1:]
+    main(json.loads(urls), Path(path), seed=int(seed), per_second=float(per_second))

@@ -1,5 +1,7 @@
 """The nemesis: faults on a running system, one after the other, drawn from a seed. Each heals what it has harmed."""
 
+import contextlib
+import os
 import random
 import signal
 import threading
@@ -9,6 +11,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from tests.faults.provider import Provider
+from tests.faults.running_relay import RunningRelay
 from tests.servers.postgres import PrivatePostgres
 from tests.servers.proxy import Proxy
 from tests.servers.rabbitmq import PrivateRabbitMQ
@@ -18,6 +21,7 @@ from penstock.ledger.database import Ledger, LedgerUnavailable
 
 # Long enough for heartbeats to lapse now and then, short enough for many faults in a run.
 HOLD_SECONDS = (0.5, 6.0)
+RESCUE_SECONDS = (18.0, 24.0)
 
 TERMINATE = text(
     """
@@ -25,19 +29,27 @@ TERMINATE = text(
     WHERE application_name LIKE 'penstock-%' AND random() < 0.4
     """
 )
+SOME = text(
+    """
+    SELECT pid FROM pg_stat_activity
+    WHERE application_name LIKE 'penstock-%' AND pid <> pg_backend_pid() AND random() < 0.3
+    """
+)
 
 
 @dataclass(kw_only=True)
 class Victim:
-    """All that can be harmed. Pools reach both servers through proxies, the load goes to RabbitMQ by its own."""
+    """All that can be harmed. Pools and the relay reach both servers through proxies, the load goes there directly."""
 
     pools: list[RunningPool]
+    relay: RunningRelay
     postgres: PrivatePostgres
     rabbitmq: PrivateRabbitMQ
     to_postgres: Proxy
     to_rabbitmq: Proxy
     provider: Provider
     ledger: Ledger
+    outbox_url: str
     draw: random.Random
     over: threading.Event = field(default_factory=threading.Event)
 
@@ -59,10 +71,10 @@ def kill_dispatcher(victim: Victim) -> None:
 
 
 def pause_worker(victim: Victim) -> None:
-    """SIGSTOP, sometimes for so long that it is taken for dead."""
+    """SIGSTOP, every other time for so long that it is taken for dead, and its jobs are run by others."""
     pid = _signal(victim, "worker", signal.SIGSTOP)
     if pid is not None:
-        victim.hold(most=20.0)
+        victim.over.wait(victim.draw.uniform(*victim.draw.choice([HOLD_SECONDS, RESCUE_SECONDS])))
         _send(victim.pools[0], signal.SIGCONT, pid)
 
 
@@ -80,6 +92,13 @@ def restart_pool(victim: Victim) -> None:
     pool = victim.draw.choice(victim.pools)
     pool.stop()
     pool.start()
+
+
+def kill_relay(victim: Victim) -> None:
+    """It may have published what it has not crossed out."""
+    victim.relay.kill()
+    victim.hold(most=2.0)
+    victim.relay.start()
 
 
 def kill_rabbitmq(victim: Victim) -> None:
@@ -120,6 +139,25 @@ def terminate_backends(victim: Victim) -> None:
         except (DBAPIError, LedgerUnavailable):
             return
         victim.over.wait(0.3)
+
+
+def freeze_backends(victim: Victim) -> None:
+    """Some of the server's processes stand still, perhaps with locks, and nothing of TCP can tell."""
+    with victim.ledger.session() as session:
+        pids = session.connection.execute(SOME).scalars().all()
+    for pid in pids:
+        _stop(pid, signal.SIGSTOP)
+    victim.hold(most=15.0)
+    for pid in pids:
+        _stop(pid, signal.SIGCONT)
+
+
+def lock_jobs(victim: Victim) -> None:
+    """As VACUUM FULL does, sometimes for longer than anybody waits for a lock."""
+    with contextlib.suppress(DBAPIError), victim.ledger.session() as session, session.transaction():
+        session.connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+        session.connection.exec_driver_sql("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")  # or not, if others are quicker
+        victim.hold(most=12.0)
 
 
 def reset(victim: Victim) -> None:
@@ -178,6 +216,17 @@ def refuse(victim: Victim) -> None:
     proxy.heal()
 
 
+def blink(victim: Victim) -> None:
+    """The same for a moment: shorter than anybody's patience, and again before all have come back."""
+    proxy = victim.proxy()
+    for _ in range(3):
+        proxy.is_refusing = True
+        proxy.reset()
+        victim.over.wait(0.2)
+        proxy.heal()
+        victim.over.wait(victim.draw.uniform(0.1, 0.5))
+
+
 def trouble_provider(victim: Victim) -> None:
     """It refuses, fails, or takes the effect and hangs up."""
     victim.provider.be(victim.draw.choice(["429", "500", "hang up"]))
@@ -191,11 +240,14 @@ FAULTS: tuple[Callable[[Victim], None], ...] = (
     pause_worker,
     kill_supervisor,
     restart_pool,
+    kill_relay,
     kill_rabbitmq,
     close_connections,
     raise_alarm,
     stop_postgres,
     terminate_backends,
+    freeze_backends,
+    lock_jobs,
     reset,
     silence,
     delay,
@@ -204,6 +256,7 @@ FAULTS: tuple[Callable[[Victim], None], ...] = (
     cut_commits,
     half_close,
     refuse,
+    blink,
     trouble_provider,
 )
 
@@ -220,6 +273,7 @@ def heal(victim: Victim) -> None:
     for pool in victim.pools:
         if not pool.is_running:
             pool.start()
+    victim.relay.start()
 
 
 def _signal(victim: Victim, kind: str, number: signal.Signals) -> int | None:
@@ -233,6 +287,12 @@ def _signal(victim: Victim, kind: str, number: signal.Signals) -> int | None:
         return None
     pid = victim.draw.choice(pids)
     return pid if _send(pool, number, pid) else None
+
+
+def _stop(pid: int, number: signal.Signals) -> None:
+    """A server's process may have ended meanwhile."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def _send(pool: RunningPool, number: signal.Signals, pid: int) -> bool:

@@ -1,14 +1,17 @@
 """A judge that finds nothing wrong where something is proves nothing."""
 
+import socket
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import insert, text
 from tests.faults.jobs import Post, Transfer
-from tests.faults.judge import Verdict, balance, judge
-from tests.faults.vitals import Vitals
+from tests.faults.judge import Verdict, balance, judge, unanswered
+from tests.faults.ticks import ticks_between
+from tests.faults.vitals import Vitals, connections_to
 from tests.servers.proxy import Proxy
 from tests.waiting import until
 
@@ -65,6 +68,24 @@ def test_an_effect_that_nobody_has_ordered_is_unexpected() -> None:
     assert verdict(rows=["a", "x"], posts=[("b", "k1"), ("y", "k")]).unexpected == ["x", "y"]
 
 
+def test_a_tick_that_was_due_is_lost_without_an_effect_and_doubled_with_two() -> None:
+    """One that came after the end of the load may be there or not."""
+    noon = datetime(2026, 1, 1, 12, 0, 30, tzinfo=UTC)
+    due, later = list(ticks_between(noon, noon + timedelta(seconds=90))), "faults.minute@2026-01-01T12:09:00Z"
+    found = judge([], rows=[due[1], due[1], later], posts=[], wrong=[], ticks=due)
+    assert due == ["faults.minute@2026-01-01T12:01:00Z", "faults.minute@2026-01-01T12:02:00Z"]
+    assert (found.lost, found.doubled, found.unexpected) == (due[:1], due[1:], [])
+
+
+def test_who_asked_must_hear_of_the_receipt_and_of_one_end() -> None:
+    """As often as it likes."""
+    history = [{"event": "confirmed", "key": it, "job_id": it, "way": "asking"} for it in ("a", "b", "c")]
+    receipts = [{"asked_id": it, "kind": "receipt", "job_id": it, "state": "executing"} for it in ("a", "c")]
+    ends = [{"asked_id": it, "kind": "result", "job_id": it, "state": "completed"} for it in ("a", "a", "b", "c")]
+    wrong = unanswered(history, [*receipts, *ends, {**ends[3], "state": "dead"}])
+    assert wrong == ["b has heard of no receipt", "c has heard of c completed, c dead"]
+
+
 @pytest.fixture
 def session(migrated_database_url: str) -> Iterator[Session]:
     """A ledger with no jobs."""
@@ -94,6 +115,15 @@ def test_vitals_that_rise_all_the_time_are_told() -> None:
     vitals = Vitals(victim=None)  # type: ignore[arg-type]
     vitals.seen = {"leaking": [10.0 + n for n in range(30)], "well": [30.0, 45.0, 38.0] * 10, "young": [1.0, 99.0]}
     assert vitals.grown() == ["leaking: 14 → 34"]
+
+
+def test_clients_of_a_server_are_counted_by_the_kernel() -> None:
+    """Whoever has hung up counts no more."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+        with socket.create_connection(address), socket.create_connection(address):
+            assert connections_to(address[1]) == 2
+        until(lambda: connections_to(address[1]) == 0, what="both to be gone")
 
 
 def test_a_proxy_carries_everything_until_it_is_deaf_one_way(database_url: str) -> None:

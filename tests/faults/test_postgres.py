@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -26,6 +27,11 @@ pytestmark = pytest.mark.faults
 TERMINATE = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'penstock-%' AND random() < 0.4"
 )
+
+IDLE = """
+    SELECT pid FROM pg_stat_activity
+    WHERE application_name = 'penstock-engine' AND state = 'idle' AND datname = current_database()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +91,116 @@ def take_all_connections(url: str, idle: contextlib.ExitStack) -> None:
     with contextlib.suppress(psycopg.OperationalError):
         while True:
             idle.enter_context(contextlib.closing(connected(url)))
+
+
+def test_nothing_is_lost_or_used_up_while_the_table_of_jobs_is_locked(on_postgres: Trial) -> None:
+    """As by VACUUM FULL, or by a migration that nobody has thought about: for longer than anybody waits for a lock."""
+    pool = on_postgres.pool
+    told = {"nothing is claimed until the ledger answers", "outcomes wait for the ledger"}
+    seen = {event: len(pool.logged(event)) for event in told}
+    with (
+        on_postgres.under_load("table locked"),
+        connected(on_postgres.site.database_url) as connection,
+        connection.transaction(),
+    ):
+        connection.execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
+        until(
+            lambda: all(len(pool.logged(event)) > seen[event] for event in told),
+            timeout_seconds=30,
+            what="locks that were not to be had",
+        )
+
+
+def test_a_receipt_survives_a_server_on_which_commits_are_set_to_come_later(
+    private_postgres: PrivatePostgres,
+) -> None:
+    """For somebody else's sake it may be so; a receipt of the ledger's is worth its name all the same."""
+    url = private_postgres.create_database()
+    migrate(url)
+    with connected(url) as connection:
+        connection.execute(f'ALTER DATABASE "{make_url(url).database}" SET synchronous_commit = off'.encode())
+        connection.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
+        connection.execute("SELECT pg_reload_conf()")
+    producer = LedgerProducer(url)
+    receipts = []
+    for n in range(3):
+        receipts.append(producer.publish(Transfer(n=n)).job_id)
+        private_postgres.stop_immediately()
+        private_postgres.start()
+    with connected(url) as connection:
+        connection.execute("ALTER SYSTEM RESET wal_writer_delay")
+        connection.execute("SELECT pg_reload_conf()")
+        kept = {str(row[0]) for row in connection.execute("SELECT id FROM jobs")}
+    assert kept == set(receipts)
+
+
+def test_a_pool_goes_on_without_connections_behind_which_nobody_moves(
+    private_postgres: PrivatePostgres, virtual_hosts: VirtualHosts | OnlyTheOneGiven, tmp_path: Path
+) -> None:
+    """The kernel answers for the server's process, so that no keepalive fails; nobody waits for it for ever."""
+    url = private_postgres.create_database()
+    migrate(url)
+    constants = {"penstock.ledger.database.ANSWER_SECONDS_MAX": 3.0}
+    with (
+        trial(url, virtual_hosts.next_url(), tmp_path, constants=constants) as its,
+        its.under_load("frozen backends"),
+        frozen_backends(url),
+        connected(url) as connection,
+    ):
+        done = count_done(connection)
+        until(lambda: count_done(connection) > done + 200, timeout_seconds=60, what="jobs that are done without them")
+
+
+def count_done(connection: psycopg.Connection) -> int:
+    """How many effects there are."""
+    [(count,)] = connection.execute("SELECT count(*) FROM effects_of_tests")
+    return int(count)
+
+
+@contextlib.contextmanager
+def frozen_backends(url: str) -> Iterator[None]:
+    """Stop the server's processes behind all idle sessions of the engine; idle ones hold no lock."""
+    with connected(url) as connection:
+        rows = connection.execute(IDLE).fetchall()
+    pids = [row[0] for row in rows]
+    assert len(pids) >= 4
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        yield
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+def test_a_failover_that_loses_commits_loses_nothing_else(
+    virtual_hosts: VirtualHosts | OnlyTheOneGiven, tmp_path: Path
+) -> None:
+    """What the standby knows, and what comes later, is done once; what workers hold of the rest is fenced."""
+    with PrivatePostgres() as postgres:
+        url = postgres.create_database()
+        migrate(url)
+        with trial(url, virtual_hosts.next_url(), tmp_path) as its:
+            with its.load(its.site.broker_url) as load:
+                its.await_more(load)
+                postgres.remember()
+                its.await_more(load)
+                postgres.fall_back()
+                with connected(url) as connection:
+                    known = {str(row[0]) for row in connection.execute("SELECT key FROM dedup_keys")}
+                lost_until = len(load.lines)
+                its.await_more(load)
+                load.finish()
+            verdict = its.await_verdict(load)
+        lines = load.lines
+        before, after = ({line["key"] for line in some} for some in (lines[:lost_until], lines[lost_until:]))
+        safe = known | (after - before)
+        assert len(known) > 20
+        assert len(after - before) > 20
+        assert safe.isdisjoint([*verdict.lost, *verdict.doubled])
+        assert not verdict.unexpected
+        assert [line for line in verdict.wrong if "has a receipt and no row" not in line] == []
 
 
 @pytest.fixture

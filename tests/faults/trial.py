@@ -42,23 +42,31 @@ class Trial:
 
         `url` is where the load publishes: RabbitMQ, if not said otherwise.
         """
-        seed = next(self._seeds)
-        url = url or self.site.broker_url
-        with Load(url=url, folder=self.site.folder, seed=seed, per_second=per_second) as load:
-            self._await_more(load)
+        with self.load(url or self.site.broker_url, per_second=per_second) as load:
+            self.await_more(load)
             yield load
             healed_at = time.monotonic()
-            self._await_more(load)
+            self.await_more(load)
             load.finish()
-        self._histories += load.lines
-        until(self._is_at_rest, timeout_seconds=REST_SECONDS_MAX, what="the end of all jobs")
-        verdict = self._verdict()
+        verdict = self.await_verdict(load)
         self._write_down(case, load.lines, verdict, seconds=time.monotonic() - healed_at)
         assert verdict.is_clean, f"\n{verdict}"
         assert verdict.confirmed == verdict.invoked, "what was begun has its receipt once all is well again"
         consuming(self.pool)
 
-    def _await_more(self, load: Load) -> None:
+    def load(self, url: str, *, per_second: float = 60.0) -> Load:
+        """Another one, which has its own orders."""
+        ways = {"broker" if url.startswith("amqp") else "ledger": url}
+        return Load(ways=ways, folder=self.site.folder, seed=next(self._seeds), per_second=per_second)
+
+    def await_verdict(self, load: Load) -> Verdict:
+        """What is to be said of all loads so far, once everything has come to rest."""
+        self._histories += load.lines
+        until(self._is_at_rest, timeout_seconds=REST_SECONDS_MAX, what="the end of all jobs")
+        return self._verdict()
+
+    def await_more(self, load: Load) -> None:
+        """Wait until it has published some more."""
         seen = len(load.lines)
         until(lambda: len(load.lines) > seen + MORE_LINES, timeout_seconds=REST_SECONDS_MAX, what="more of the load")
 
@@ -90,8 +98,8 @@ class Trial:
 
 
 @contextmanager
-def trial(database_url: str, broker_url: str, folder: Path, **options: Any) -> Iterator[Trial]:
-    """A pool of two processes on these servers, its provider, and the judge's seat."""
+def trial(database_url: str, broker_url: str, folder: Path, /, **options: Any) -> Iterator[Trial]:
+    """A pool of two processes on these servers, its provider, and the judge's seat; `options` are those of the pool."""
     site = Site(database_url, broker_url, folder)
     with site.ledger.session() as session:
         session.connection.execute(text("CREATE TABLE effects_of_tests (name TEXT NOT NULL)"))

@@ -74,6 +74,20 @@ class PrivatePostgres:
         """Stop it as `pg_ctl stop -m immediate` does: no checkpoint, so the next start recovers from the log."""
         self._end(signal.SIGQUIT)
 
+    def remember(self) -> None:
+        """Keep a copy of all that it has, which is the standby that got nothing of what follows."""
+        self.stop()
+        self._copy("data", "remembered")
+        self.start()
+
+    def fall_back(self) -> None:
+        """Lose whatever was committed since `remember()`, as a failover to that standby does."""
+        self.stop_immediately()
+        assert self._folder is not None
+        shutil.rmtree(self._folder / "data")
+        self._copy("remembered", "data")
+        self.start()
+
     def is_running(self) -> bool:
         """Whether its process lives."""
         return self._process is not None and self._process.is_running()
@@ -124,6 +138,11 @@ class PrivatePostgres:
         if made.returncode:
             raise ServerError(f"initdb failed: {made.stderr}")
         return folder
+
+    def _copy(self, source: str, target: str) -> None:
+        """Within its folder, with the owner of each file."""
+        assert self._folder is not None
+        subprocess.run(["cp", "-a", self._folder / source, self._folder / target], check=True)
 
     def _options(self, folder: Path) -> list[str]:
         settings = {

@@ -59,6 +59,7 @@ class Proxy:
     """
 
     def __init__(self, url: str) -> None:
+        self.direct_url = url
         self._parts = urlsplit(url)
         self.to_server, self.to_client = Way(), Way()
         self.is_refusing = False

@@ -16,10 +16,14 @@ from penstock.workers.supervisor import Supervisor
 
 
 def main(options: dict[str, Any]) -> int:
-    """`constants` maps dotted names in the engine to values that let a test wait for seconds instead of minutes."""
+    """`constants` maps dotted names in the engine to values that let a test wait for seconds instead of minutes.
+
+    They are those of the workers' room, where they do not say `penstock.`
+    """
     for name, value in options.pop("constants").items():
         module, _, constant = name.rpartition(".")
-        setattr(importlib.import_module(f"penstock.workers.{module}"), constant, value)
+        path = module if module.startswith("penstock.") else f"penstock.workers.{module}"
+        setattr(importlib.import_module(path), constant, value)
     logs.configure("DEBUG", as_json=True)
     options |= {"state_dir": Path(options["state_dir"]), "modules": tuple(options["modules"])}
     if options.get("keyring") is not None:
