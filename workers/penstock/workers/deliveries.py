@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 RECONNECT_SECONDS_MAX = 10.0
 # A queue with other arguments is somebody's to delete; this is how soon we notice that it is gone.
 REFUSED_SECONDS = 10.0
-MUTE = "RabbitMQ does not answer to a consumer of it"
+MUTE = "RabbitMQ gives it no consumer"
+INTERNAL_ERROR = 541
 # pika takes up to 70 s to notice that a connection has fallen silent; until then everything looks well.
 ASK_SECONDS = 3.0
 SILENT_SECONDS_MAX = 15.0
@@ -213,7 +214,9 @@ class Deliveries:
             self._give_up(f"RabbitMQ has not answered for {SILENT_SECONDS_MAX:g} s")
             return
         if self._consumption is not None and self._consumption.is_stuck:
-            self._give_up_on(self._consumption.unanswered_queue)
+            # It will not come, and in a minute RabbitMQ ends the connection over it: the others must not wait for that.
+            self._set_aside(self._consumption.unanswered_queue)
+            self._give_up("no answer to a consumer")
             return
         self._unanswered += 1
         channel.exchange_declare(EXCHANGE, passive=True, callback=lambda _: self._note_answer())
@@ -223,18 +226,15 @@ class Deliveries:
         self._answered_at = time.monotonic()
         self._unanswered = 0
 
-    def _give_up_on(self, queue: str | None) -> None:
-        """RabbitMQ answers, but not to a consumer of this queue, and ends the connection over it in a minute: the
-        others must not wait for that."""
+    def _set_aside(self, queue: str | None) -> None:
+        """Consume the others: this one has no leader, as when RabbitMQ was killed right after declaring it."""
         if queue is not None:
             self._mute.add(queue)
             self._log.error(
-                "this queue takes no consumer; the others are consumed. If it stays so, restart RabbitMQ or delete the "
-                "queue: it is declared again, and what the ledger knows of its jobs is dispatched again",
+                "RabbitMQ gives this queue no consumer; the others are consumed. If it stays so, delete the queue: it "
+                "is declared again, and what the ledger knows of its jobs is dispatched again",
                 queue=queue,
-                reason=MUTE,
             )
-        self._give_up("no answer to a consumer")
 
     def _give_up(self, reason: str) -> None:
         """As pika does when it misses heartbeats: a goodbye would wait for an answer."""
@@ -267,7 +267,9 @@ class Deliveries:
             self._log.debug("consuming", queues=sorted(consumption.queues), prefetch=consumption.prefetch)
 
     def _on_consumption_end(self, error: BaseException) -> None:
-        self._consumption = None
+        consumption, self._consumption = self._consumption, None
+        if getattr(error, "reply_code", None) == INTERNAL_ERROR and consumption is not None:
+            self._set_aside(consumption.unanswered_queue)
         if isinstance(error, pika.exceptions.ChannelClosedByClient):
             self._reconcile()
         else:
