@@ -28,7 +28,7 @@ __all__ = ["scene"]
 pytestmark = pytest.mark.faults
 
 IN_SCHEDULER = (Failpoint.TICK_TAKEN, Failpoint.TICK_WRITTEN, Failpoint.TICK_FIRED)
-IN_REPLIER = (Failpoint.REPLIES_SELECTED, Failpoint.REPLY_CONFIRMED, Failpoint.REPLIES_MARKED)
+IN_REPLIER = (Failpoint.REPLIES_SELECTED, Failpoint.REPLIES_CONFIRMED, Failpoint.REPLIES_MARKED)
 IN_RELAY = (Failpoint.ROWS_TAKEN, Failpoint.ROWS_CONFIRMED, Failpoint.ROWS_DELETED)
 DEEDS = (Deed.KILL, Deed.LOSE)
 JOBS = 3
@@ -86,7 +86,7 @@ def test_a_replier_killed_or_cut_off_there_answers_at_least_once(scene: Scene, p
             got = channel.basic_get(queue, auto_ack=True)
     wanted = {(it.job_id, f"penstock.{kind}") for it in asked for kind in ("receipt", "result")}
     assert set(heard) == wanted
-    assert (heard.total() > len(wanted)) is (point is Failpoint.REPLY_CONFIRMED)
+    assert (heard.total() > len(wanted)) is (point is Failpoint.REPLIES_CONFIRMED)
 
 
 @pytest.mark.parametrize("deed", DEEDS)

@@ -43,7 +43,7 @@ class Failpoint(StrEnum):
     TICK_WRITTEN = "tick-written"  # its job and its next tick, but COMMIT is not sent
     TICK_FIRED = "tick-fired"  # committed
     REPLIES_SELECTED = "replies-selected"
-    REPLY_CONFIRMED = "reply-confirmed"  # by RabbitMQ, and not crossed out
+    REPLIES_CONFIRMED = "replies-confirmed"  # by RabbitMQ, and not crossed out
     REPLIES_MARKED = "replies-marked"
     ROWS_TAKEN = "rows-taken"  # by a relay, from an outbox; nothing is published
     ROWS_CONFIRMED = "rows-confirmed"  # by RabbitMQ, and not deleted

@@ -6,29 +6,35 @@ confirmed and crossed out, in that order, so that each comes at least once. Noth
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 import uuid
-from dataclasses import dataclass, field
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import pika
-import pika.exceptions
 
 from penstock.ledger.failpoints import Failpoint, reach
 from penstock.ledger.leases import give_lease_back, take_lease
 from penstock.ledger.replies import Owed, owed_replies, receipts_sent, replies_done, replies_lag
-from penstock.producers.client.endpoint import Endpoint
+from penstock.producers.client import (
+    BrokerBlocked,
+    BrokerUnavailable,
+    InvalidJob,
+    Publisher,
+    PublishError,
+    PublishRefused,
+    PublishTimeout,
+    Unroutable,
+)
+from penstock.producers.client.properties import PERSISTENT, Envelope
 from penstock.producers.outbox.verdicts import Pauses
-from penstock.schemas.message import DIRECT_REPLY_TO
+from penstock.schemas import Message
+from penstock.schemas.message import CONTENT_TYPE, DIRECT_REPLY_TO
 from penstock.schemas.reply import REPLIES
 from penstock.workers.loop import Loop
 
 if TYPE_CHECKING:
-    from pika.adapters.blocking_connection import BlockingChannel
-
     from penstock.ledger.database import Ledger, Session
     from penstock.workers.caretaker_metrics import CaretakerMetrics
 
@@ -39,21 +45,12 @@ SHARE_MAX = 10
 HEALTHY_SECONDS = 30.0
 MEASURE_SECONDS = 5.0
 LEASE_NAME = "replier"
-LEASE_SECONDS = 5.0
-PERSISTENT = 2
+LEASE_SECONDS = 15.0
+# A queue that confirms nothing holds up the others for so long once; then it is left alone for a while at a time.
+SAY_SECONDS = 5.0
+SAY_AGAIN_SECONDS = 1.0
 RECEIPT, RESULT = REPLIES
-
-
-@dataclass(slots=True)
-class _Told:
-    """What became of a batch of replies."""
-
-    kinds: list[str] = field(default_factory=list)
-    receipted: list[Owed] = field(default_factory=list)
-    done: list[Owed] = field(default_factory=list)
-    refusing: set[str] = field(default_factory=set)
-    failed: int = 0
-    unheard: int = 0
+_REFUSALS = (PublishTimeout, PublishRefused)
 
 
 class Replier(Loop):
@@ -62,10 +59,9 @@ class Replier(Loop):
     def __init__(self, ledger: Ledger, *, broker_url: str, metrics: CaretakerMetrics, log: Any) -> None:
         super().__init__(ledger, name="replier", healthy_seconds=HEALTHY_SECONDS, log=log)
         self._metrics = metrics
-        self._endpoint = Endpoint.read(broker_url, name="penstock-replier")
+        self._broker_url = broker_url
+        self._publisher = self._open_publisher()
         self._id = str(uuid.uuid4())
-        self._connection: pika.BlockingConnection | None = None
-        self._confirming: BlockingChannel | None = None
         self._pauses = Pauses()
         self._measured_at, self._measure_seconds = -1e9, MEASURE_SECONDS
 
@@ -76,12 +72,14 @@ class Replier(Loop):
         owed = owed_replies(session, limit=BATCH_REPLIES, without=self._pauses.running(now=started))
         looked_seconds = time.monotonic() - started
         if not owed:
-            self._disconnect()
             return max(LOOK_SECONDS, SHARE_MAX * looked_seconds)
         if not take_lease(session, name=LEASE_NAME, holder=self._id, seconds=LEASE_SECONDS):
             return LEASE_SECONDS / 5
         reach(Failpoint.REPLIES_SELECTED)
-        self._send(session, owed)
+        # Those whose queue was ill come last, one queue at a time: in a quorum queue that is stuck, the channel is too.
+        ill = [queue for queue in {it.reply_to: None for it in owed} if self._pauses.is_tried_again({queue})]
+        self._send(session, [it for it in owed if it.reply_to not in ill], seconds=SAY_SECONDS)
+        self._send(session, [it for it in owed if it.reply_to in ill[:1]], seconds=SAY_AGAIN_SECONDS)
         reach(Failpoint.REPLIES_MARKED)
         return 0.0 if len(owed) == BATCH_REPLIES else LOOK_SECONDS
 
@@ -92,87 +90,73 @@ class Replier(Loop):
             self._measured_at = time.monotonic()
             self._measure_seconds = max(MEASURE_SECONDS, SHARE_MAX * (self._measured_at - started))
 
-    def _send(self, session: Session, owed: list[Owed]) -> None:
-        told = _Told()
-        try:
-            for reply in owed:
-                if reply.reply_to not in told.refusing:
-                    self._tell(reply, told)
-        except (pika.exceptions.AMQPError, OSError):
-            told.failed += 1
-            raise
-        finally:
-            self._metrics.replied(told.kinds, failed=told.failed, unheard=told.unheard)
-            receipts_sent(session, told.receipted)
-            replies_done(session, told.done)
-
-    def _tell(self, reply: Owed, told: _Told) -> None:
-        """Say what can be said, and note what became of it. A queue that takes nothing holds up no other."""
-        said: list[str] = []
-        try:
-            for kind in kinds_of(reply):
-                self._publish(reply, kind)
-                said.append(kind)
-            reach(Failpoint.REPLY_CONFIRMED)
-        except pika.exceptions.UnroutableError:  # whoever asked is gone
-            told.unheard += 1
-            told.done.append(reply)
-        except (pika.exceptions.NackError, pika.exceptions.ChannelClosedByBroker) as error:
-            self._leave_alone(reply, told, error)
-            if said:
-                told.receipted.append(reply)
-        else:
-            self._pauses.end([reply.reply_to])
-            (told.done if reply.state is None or reply.has_ended else told.receipted).append(reply)
-        told.kinds += [kind.removeprefix("penstock.") for kind in said]
-
-    def _leave_alone(self, reply: Owed, told: _Told, error: Exception) -> None:
-        told.failed += 1
-        told.refusing.add(reply.reply_to)
-        seconds = self._pauses.begin(reply.reply_to, now=time.monotonic())
-        self._log.warning(
-            "a queue takes no replies; the others go on",
-            queue=reply.reply_to,
-            paused_seconds=seconds,
-            error=type(error).__name__,
+    def _send(self, session: Session, owed: list[Owed], *, seconds: float) -> None:
+        """Publish what can be told now, wait for the confirms, and cross out what was confirmed."""
+        if not owed:
+            return
+        said = [(reply, message) for reply in owed for message in messages_of(reply)]
+        batch = self._publisher.submit_many([it for _, it in said], timeout_seconds=seconds).wait()
+        reach(Failpoint.REPLIES_CONFIRMED)
+        errors = {
+            (reply.id, reply.reply_to): error
+            for (reply, _), error in zip(said, batch.errors, strict=True)
+            if error is not None
+        }
+        told = [it for it in owed if (it.id, it.reply_to) not in errors]
+        unheard = [it for it in owed if isinstance(errors.get((it.id, it.reply_to)), Unroutable | InvalidJob)]
+        replies_done(session, [*unheard, *(it for it in told if it.state is None or it.has_ended)])
+        receipts_sent(session, [it for it in told if it.state is not None and not it.has_ended])
+        kinds = [it.type for (_, it), error in zip(said, batch.errors, strict=True) if error is None]
+        self._metrics.replied(
+            [kind.removeprefix("penstock.") for kind in kinds], failed=len(errors) - len(unheard), unheard=len(unheard)
         )
+        self._pauses.end({it.reply_to for it in told})
+        self._leave_alone(errors)
+        troubles = [it for it in errors.values() if isinstance(it, BrokerUnavailable | BrokerBlocked)]
+        if troubles and not told:
+            raise troubles[0]
 
-    def _publish(self, reply: Owed, kind: str) -> None:
-        # Direct reply-to knows no queue, so that `mandatory` would return what it delivers.
-        mandatory = not reply.reply_to.startswith(DIRECT_REPLY_TO)
-        self._channel().basic_publish(
-            "", reply.reply_to, body_of(reply, kind), _properties(reply, kind), mandatory=mandatory
-        )
+    def _leave_alone(self, errors: dict[tuple[str, str], PublishError]) -> None:
+        """Queues that take nothing are asked again later, over another channel; meanwhile they hold up no other."""
+        refusing = {queue: error for (_, queue), error in errors.items() if isinstance(error, _REFUSALS)}
+        if refusing:
+            self._publisher.close(timeout_seconds=0.0)
+            self._publisher = self._open_publisher()
+        for queue, error in refusing.items():
+            seconds = self._pauses.begin(queue, now=time.monotonic())
+            self._log.warning(
+                "a queue takes no replies; the others go on",
+                queue=queue,
+                paused_seconds=seconds,
+                error=type(error).__name__,
+            )
 
-    def _channel(self) -> BlockingChannel:
-        if self._connection is None:
-            self._connection = pika.BlockingConnection(self._endpoint.parameters)
-            self._confirming = None
-        if self._confirming is None or not self._confirming.is_open:
-            self._confirming = self._connection.channel()
-            self._confirming.confirm_delivery()
-        return self._confirming
-
-    def _disconnect(self) -> None:
-        """Nothing to say: an idle connection would need its heartbeats."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-
-    def _upset(self) -> None:
-        with contextlib.suppress(Exception):
-            self._disconnect()
+    def _open_publisher(self) -> Publisher:
+        return Publisher(self._broker_url, name="penstock-replier", enclose=_envelope)
 
     def _sign_off(self, session: Session) -> None:
-        self._upset()
+        self._publisher.close(timeout_seconds=1.0)
         give_lease_back(session, name=LEASE_NAME, holder=self._id)
 
 
-def kinds_of(reply: Owed) -> list[str]:
+def messages_of(reply: Owed) -> list[Message]:
     """What is owed and can be told now; nothing of a job that has left the ledger."""
     if reply.state is None:
         return []
-    return [*([RECEIPT] if reply.receipt_sent_at is None else []), *([RESULT] if reply.has_ended else [])]
+    kinds = [*([RECEIPT] if reply.receipt_sent_at is None else []), *([RESULT] if reply.has_ended else [])]
+    return [_message(reply, kind) for kind in kinds]
+
+
+def _message(reply: Owed, kind: str) -> Message:
+    """Under an id of its own, which is the same when it is said again."""
+    return Message(
+        id=str(uuid.uuid5(uuid.UUID(reply.id), f"{kind} {reply.reply_to}")),
+        type=kind,
+        version=1,
+        body=body_of(reply, kind),
+        correlation_id=reply.correlation_id or reply.id,
+        reply_to=reply.reply_to,
+    )
 
 
 def body_of(reply: Owed, kind: str) -> bytes:
@@ -200,11 +184,15 @@ def _readable(result: bytes) -> Any:
         return result.decode("utf-8", "backslashreplace")
 
 
-def _properties(reply: Owed, kind: str) -> pika.BasicProperties:
-    return pika.BasicProperties(
-        type=kind,
-        content_type="application/json",
+def _envelope(message: Message) -> Envelope:
+    queue = str(message.reply_to)
+    properties = pika.BasicProperties(
+        message_id=message.id,
+        type=message.type,
+        content_type=CONTENT_TYPE,
         app_id="penstock",
-        correlation_id=reply.correlation_id or reply.id,
+        correlation_id=message.correlation_id,
         delivery_mode=PERSISTENT,
     )
+    # Direct reply-to knows no queue, so that `mandatory` would return what it delivers.
+    return Envelope("", queue, properties, mandatory=not queue.startswith(DIRECT_REPLY_TO))

@@ -9,7 +9,7 @@ import pika.exceptions
 import structlog
 from pika.adapters.select_connection import IOLoop, SelectConnection
 
-from penstock.producers.client.properties import properties_of
+from penstock.producers.client.properties import Enclose, properties_of
 from penstock.schemas.message import EXCHANGE, Message
 
 log = structlog.get_logger(__name__)
@@ -36,7 +36,7 @@ class LinkEvents(Protocol):
     def on_confirm(self, link: "Link", tag: int, *, multiple: bool, accepted: bool) -> None:
         """RabbitMQ took (or did not take) what was sent under this tag, or up to it."""
 
-    def on_return(self, link: "Link", message_id: str, job_type: str) -> None:
+    def on_return(self, link: "Link", message_id: str, message_type: str) -> None:
         """No queue is bound for this message; its confirm still follows."""
 
 
@@ -93,8 +93,16 @@ class _Connection(SelectConnection):
 class Link:
     """Connects, makes sure that the exchange exists, turns confirms on, then reports `on_ready`."""
 
-    def __init__(self, *, parameters: pika.connection.Parameters, ioloop: IOLoop, events: LinkEvents) -> None:
+    def __init__(
+        self,
+        *,
+        parameters: pika.connection.Parameters,
+        ioloop: IOLoop,
+        events: LinkEvents,
+        enclose: Enclose | None = None,
+    ) -> None:
         self._events = events
+        self._enclose = enclose
         self._lost = False
         self._last_tag = 0
         self._ready = False
@@ -112,10 +120,17 @@ class Link:
         self.one_write = self._connection.one_write
 
     def publish(self, message: Message) -> int:
-        """Send, persistent and mandatory; returns the delivery tag. Raises what pika raises."""
+        """Send, persistent and mandatory unless its envelope says otherwise; returns the delivery tag.
+
+        Raises what pika raises.
+        """
         if not self.is_open:
             raise pika.exceptions.ChannelWrongStateError("the channel is closed")
-        self._connection.publish(self._channel.channel_number, message.type, properties_of(message), message.body)
+        if self._enclose is None:
+            self._connection.publish(self._channel.channel_number, message.type, properties_of(message), message.body)
+        else:
+            exchange, routing_key, properties, mandatory = self._enclose(message)
+            self._channel.basic_publish(exchange, routing_key, message.body, properties, mandatory=mandatory)
         self._last_tag += 1
         return self._last_tag
 
@@ -177,5 +192,5 @@ class Link:
             accepted=method.INDEX == pika.spec.Basic.Ack.INDEX,
         )
 
-    def _on_return(self, _channel: object, method: Any, properties: pika.BasicProperties, _body: bytes) -> None:
-        self._events.on_return(self, properties.message_id or "", method.routing_key)
+    def _on_return(self, _channel: object, _method: Any, properties: pika.BasicProperties, _body: bytes) -> None:
+        self._events.on_return(self, properties.message_id or "", properties.type or "")

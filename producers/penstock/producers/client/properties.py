@@ -1,12 +1,26 @@
 """A message as AMQP properties: the wire table, in pika's words."""
 
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 import pika
 
 from penstock.schemas.message import CONTENT_TYPE, Message
 
 PERSISTENT = 2
+
+
+class Envelope(NamedTuple):
+    """Where a message goes that is no job. What comes back is told by the `message_id` and `type` of its properties."""
+
+    exchange: str
+    routing_key: str
+    properties: pika.BasicProperties
+    mandatory: bool = True
+
+
+Enclose = Callable[[Message], Envelope]
 
 
 def properties_of(message: Message) -> pika.BasicProperties:

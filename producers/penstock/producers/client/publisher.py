@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from penstock.producers.client.batch import Batch
 from penstock.producers.client.endpoint import Endpoint
 from penstock.producers.client.errors import ProducerClosed
+from penstock.producers.client.properties import Enclose
 from penstock.producers.client.sender import Sender
 from penstock.schemas.message import Message
 
@@ -18,19 +19,27 @@ EXIT_SECONDS = 5.0
 
 
 class Publisher:
-    """Publishes to the exchange `penstock.jobs`: confirmed, mandatory, persistent, pipelined.
+    """Publishes jobs, or what else `enclose` makes of messages: confirmed, mandatory, persistent, pipelined.
 
     It connects at the first message, reconnects by itself, and sends again what a lost connection left
     without a confirm, under the same id. Each message ends, at its deadline at the latest, confirmed or
     with a `PublishError`. After a fork the child gets a connection of its own.
     """
 
-    def __init__(self, url: str, *, name: str = "penstock", timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str = "penstock",
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        enclose: Enclose | None = None,
+    ) -> None:
         """Raises `ValueError` for a bad URL; does not connect yet."""
         if timeout_seconds <= 0:
             raise ValueError("timeout_seconds must be above 0")
         self._endpoint = Endpoint.read(url, name=name)
         self._timeout_seconds = timeout_seconds
+        self._enclose = enclose
         self._lock = threading.Lock()
         self._sender: Sender | None = None
         self._pid = os.getpid()
@@ -89,7 +98,7 @@ class Publisher:
             sender.thread.join(timeout_seconds + EXIT_SECONDS)
 
     def _start(self) -> Sender:
-        sender = self._sender = Sender(endpoint=self._endpoint)
+        sender = self._sender = Sender(endpoint=self._endpoint, enclose=self._enclose)
         # A publisher that is dropped without close() still finishes, and then gives back its thread.
         self._abandon = weakref.finalize(self, sender.request_close, EXIT_SECONDS)
         self._abandon.atexit = False

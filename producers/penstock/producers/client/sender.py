@@ -23,6 +23,7 @@ from penstock.producers.client.batch import Batch, Outgoing
 from penstock.producers.client.endpoint import Endpoint, describe
 from penstock.producers.client.errors import PublishError
 from penstock.producers.client.link import NOT_FOUND, Link
+from penstock.producers.client.properties import Enclose
 from penstock.producers.client.unconfirmed import Unconfirmed
 from penstock.producers.client.verdicts import Standing
 
@@ -40,8 +41,9 @@ STALL_SECONDS = 10.0  # without a single confirm: a dead route, or a channel tha
 class Sender:
     """Sends, confirms, sends again; see the picture above."""
 
-    def __init__(self, *, endpoint: Endpoint) -> None:
+    def __init__(self, *, endpoint: Endpoint, enclose: Enclose | None = None) -> None:
         self._endpoint = endpoint
+        self._enclose = enclose
         self._pid = os.getpid()
         self._ioloop = IOLoop()
         self._reconnect_backoff = Backoff(first_seconds=0.05, most_seconds=2.0)
@@ -177,9 +179,9 @@ class Sender:
         self._pump()
         self._stop_if_done()
 
-    def on_return(self, link: Link, message_id: str, job_type: str) -> None:
+    def on_return(self, link: Link, message_id: str, message_type: str) -> None:
         if link is self._link:
-            self._returned[message_id, job_type] += 1
+            self._returned[message_id, message_type] += 1
 
     def _take_return(self, entry: Outgoing) -> PublishError | None:
         """The error of a message that came back before its confirm."""
@@ -231,7 +233,9 @@ class Sender:
         self._connect_timer = None
         if self._link is None and not self._stopping:
             self._attempts += 1
-            self._link = Link(parameters=self._endpoint.parameters, ioloop=self._ioloop, events=self)
+            self._link = Link(
+                parameters=self._endpoint.parameters, ioloop=self._ioloop, events=self, enclose=self._enclose
+            )
 
     def on_ready(self, link: Link) -> None:
         if link is self._link:
