@@ -1,6 +1,7 @@
 """Pools on each kind of transport, started once for all tests that leave them alive."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -36,21 +37,24 @@ def full_site(
 
 
 @pytest.fixture
-def own_site(migrated_database_url: str, broker_url: str, tmp_path: Path) -> Site:
+def own_site(migrated_database_url: str, broker_url: str, tmp_path: Path) -> Iterator[Site]:
     """Postgres and RabbitMQ, and no pool yet: the test starts its own and may do to it what it likes."""
-    return Site(migrated_database_url, broker_url, tmp_path)
+    with closing(Site(migrated_database_url, broker_url, tmp_path)) as site:
+        yield site
 
 
 @pytest.fixture
-def own_small_site(migrated_database_url: str, tmp_path: Path) -> Site:
+def own_small_site(migrated_database_url: str, tmp_path: Path) -> Iterator[Site]:
     """The same without RabbitMQ."""
-    return Site(migrated_database_url, "local", tmp_path)
+    with closing(Site(migrated_database_url, "local", tmp_path)) as site:
+        yield site
 
 
 @pytest.fixture
-def own_embedded_site(sqlite_url: str, tmp_path: Path) -> Site:
+def own_embedded_site(sqlite_url: str, tmp_path: Path) -> Iterator[Site]:
     """The same on SQLite."""
-    return Site(sqlite_url, "local", tmp_path)
+    with closing(Site(sqlite_url, "local", tmp_path)) as site:
+        yield site
 
 
 def _site(transport: str, folder: Path, databases: Databases, virtual_hosts: Any) -> Iterator[Site]:

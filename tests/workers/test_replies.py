@@ -192,6 +192,17 @@ def test_who_has_gone_is_forgotten(full_site: Site, channel: BlockingChannel) ->
     until(lambda: full_site.running.metric("penstock_replies_unheard_total") >= 1, what="it to be counted")
 
 
+@pytest.mark.parametrize("address", [f"{DIRECT}.garbage", f"{DIRECT}.{'x' * 200}", "amq.gen-nothing"])
+def test_an_address_that_somebody_has_made_up_holds_up_no_other(
+    full_site: Site, channel: BlockingChannel, asker: Asker, address: str
+) -> None:
+    """RabbitMQ 3.10 closes the connection at such a one."""
+    put(channel, "test.note", b'{"name": "9"}', reply_to=address)
+    asker.ask(b'{"name": "10"}')
+    asker.hear(2)
+    until(lambda: owed(full_site) == 0, what="nothing to be owed")
+
+
 def test_nobody_makes_us_publish_into_a_queue_of_jobs(full_site: Site, channel: BlockingChannel) -> None:
     """An address that is no queue for replies breaks the wire format."""
     job_id = put(channel, "test.note", b'{"name": "8"}', reply_to="test")

@@ -65,20 +65,6 @@ def test_a_gateway_that_is_told_to_stop_is_not_ready(lone: RunningGateway) -> No
     assert lone.client.get("/healthz").status_code == 200
 
 
-def test_an_idle_gateway_notices_that_the_ledger_is_gone(lone: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It asks by itself, and takes no answer for no."""
-    until(lambda: lone.gateway.acceptance.is_answered, what="the first answer")
-    monkeypatch.setattr(acceptance, "PROBE_SECONDS", 0.05)
-    monkeypatch.setattr(acceptance, "SILENT_SECONDS_MAX", 0.3)
-    hanging = threading.Event()
-    with monkeypatch.context() as patched:
-        patched.setattr(lone.gateway.acceptance, "_probe", lambda: hanging.wait(20))
-        until(lambda: not lone.gateway.acceptance.is_answered, what="the silence to be noticed")
-        assert lone.client.get("/readyz").status_code == 503
-    hanging.set()
-    until(lambda: lone.client.get("/readyz").status_code == 200, what="readiness")
-
-
 def test_an_event_loop_that_hangs_is_no_health(lone: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """For whoever asks from outside of it: a probe must not be answered by a thread that serves nobody."""
     monkeypatch.setattr(health, "LOOP_SECONDS_MAX", 0.2)

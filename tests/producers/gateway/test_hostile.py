@@ -311,6 +311,13 @@ def test_a_job_is_answered_whatever_comes_behind_it(lone: RunningGateway) -> Non
     assert answer.count(b"HTTP/1.1 ") == 1
 
 
+def test_two_content_types_are_none(door: RunningGateway) -> None:
+    """The second one may be the true one."""
+    head = b"POST /v1/jobs HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 2\r\nConnection: close\r\n"
+    types = b"Content-Type: application/json\r\nContent-Type: text/plain\r\n"
+    assert door.raw(head + types + b"\r\n{}").startswith(b"HTTP/1.1 415 ")
+
+
 @pytest.mark.parametrize("size", [100, 60_000, 2_000_000])
 def test_an_early_refusal_is_heard_by_who_still_sends(door: RunningGateway, size: int) -> None:
     """One answer, and the connection is as good as before."""

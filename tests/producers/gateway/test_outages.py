@@ -91,6 +91,28 @@ def test_a_postgres_that_hangs_is_no_reason_to_hang(
     until(lambda: gateway.submit(key="k").status_code == 202, timeout_seconds=20, what="a receipt")
 
 
+@pytest.mark.faults
+def test_an_idle_gateway_notices_that_postgres_is_gone(
+    on_private_postgres: RunningGateway, private_postgres: PrivatePostgres
+) -> None:
+    """Nobody has to be turned away for it: it asks by itself, and takes silence for no."""
+    gateway = on_private_postgres
+    until(lambda: gateway.client.get("/readyz").status_code == 200, what="readiness")
+    private_postgres.stop_immediately()
+    until(lambda: gateway.client.get("/readyz").status_code == 503, what="the outage to be noticed")
+    private_postgres.start()
+    until(lambda: gateway.client.get("/readyz").status_code == 200, what="readiness again")
+    pids = backends_of(private_postgres, gateway)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        until(lambda: gateway.client.get("/readyz").status_code == 503, timeout_seconds=20, what="the silence")
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    until(lambda: gateway.client.get("/readyz").status_code == 200, what="readiness in the end")
+
+
 def backends_of(postgres: PrivatePostgres, gateway: RunningGateway) -> list[int]:
     """The server processes of the gateway's sessions."""
     name = gateway.gateway.settings.database_url.rpartition("/")[2]

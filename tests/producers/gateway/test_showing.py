@@ -1,6 +1,7 @@
 """Jobs and types as the gateway shows them."""
 
 import json
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -110,6 +111,20 @@ def test_the_events_of_an_ended_job_are_its_end(gateway: RunningGateway, session
     answer = gateway.client.get(f"/v1/jobs/{job_id}/events")
     assert answer.text.count("event: state") == 1
     assert '"state":"dead","reason":"attempts"' in answer.text
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_who_goes_while_he_waits_gives_his_place_back(lone: RunningGateway, method: str) -> None:
+    """At once, and not when his time is over."""
+    places = lone.gateway.watch._places
+    path, body = f"/v1/jobs/{lone.submit().json()['id']}", b""
+    if method == "POST":
+        path, body = "/v1/jobs", b'{"type":"demo.add_row","version":1,"payload":{"n":1}}'
+    head = f"{method} {path}?wait=30s HTTP/1.1\r\nHost: [::1]\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", lone.port)) as connection:
+        connection.sendall(head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        until(lambda: len(places) == 1, what="the place to be taken")
+    until(lambda: not places, timeout_seconds=5, what="the place to be free")
 
 
 def test_the_places_in_the_watch_are_bounded(lone: RunningGateway) -> None:

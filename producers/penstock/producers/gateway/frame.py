@@ -75,9 +75,9 @@ class Frame:
                 method=method,
                 route=route,
                 status=status,
-                problem=problem,
                 ms=round(seconds * 1000, 1),
                 caller=scope["state"].get("caller"),
+                **({} if problem is None else {"problem": problem}),
             )
 
 

@@ -73,8 +73,8 @@ async def _receive(request: Request, buffer: Buffer, *, bytes_max: int) -> None:
 
 def check_head(request: Request) -> None:
     """What the headers alone tell; raises `Problem`."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
+    media_types = [it.partition(";")[0].strip().lower() for it in request.headers.getlist("content-type")]
+    if media_types != ["application/json"]:
         detail = "send the body as JSON, with the header Content-Type: application/json"
         raise Problem(415, "media-type", "Not JSON", detail, errors=[("Content-Type", detail)])
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":

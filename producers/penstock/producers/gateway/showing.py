@@ -58,7 +58,7 @@ class Showing:
         own_id = read_id(job_id)
         document = await self.find(own_id, caller)
         if seconds and document["finished_at"] is None:
-            await self._gateway.watch.until_ended(document["id"], seconds=seconds)
+            await self._gateway.watch.until_ended(document["id"], seconds=seconds, request=request)
             document = await self.find(own_id, caller)
         return answer(document)
 

@@ -17,7 +17,7 @@ def add_health_routes(app: FastAPI, health: Health) -> None:
         return PlainTextResponse(f"{said}\n", status_code=200 if good else 503)
 
     for path in ("/healthz", "/readyz"):
-        app.add_api_route(path, judged, include_in_schema=False, response_model=None)
+        app.add_api_route(path, judged, methods=["GET", "HEAD"], include_in_schema=False, response_model=None)
 
 
 def add_metrics_route(app: FastAPI, metrics: GatewayMetrics) -> None:

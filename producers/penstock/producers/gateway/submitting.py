@@ -53,7 +53,7 @@ class Submitting:
             raise receipt
         self._count([receipt])
         if seconds and receipt.durable == "ledger":
-            await self._gateway.watch.until_ended(receipt.id, seconds=seconds)
+            await self._gateway.watch.until_ended(receipt.id, seconds=seconds, request=request)
         document = _document(receipt, offer, key)
         if receipt.durable == "ledger" and (receipt.duplicate or seconds):
             document["job"] = await self._showing.after_receipt(receipt.id, caller)

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from starlette.requests import Request
+
 from penstock.ledger.jobs import Standing, standings
 from penstock.producers.gateway.problems import busy
 from penstock.producers.gateway.questions import Questions
@@ -57,23 +59,28 @@ class Watch:
         finally:
             self._places.discard(watched)
 
-    async def until_ended(self, job_id: str, *, seconds: float) -> None:
-        """Returns when the job has ended, the time is over, or the gateway stops."""
+    async def until_ended(self, job_id: str, *, seconds: float, request: Request) -> None:
+        """Returns when the job has ended, the time is over, the gateway stops, or whoever asks has gone."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        with self.over(job_id) as watched:
-            while not watched.has_ended and await self.moved(watched, seconds=deadline - loop.time()):
-                pass
+        gone = asyncio.ensure_future(_hang_up(request))
+        try:
+            with self.over(job_id) as watched:
+                while not watched.has_ended and await self.moved(watched, gone, seconds=deadline - loop.time()):
+                    pass
+        finally:
+            gone.cancel()
 
-    async def moved(self, watched: Watched, *, seconds: float) -> bool:
-        """Whether the job has moved on within this time; False also when the gateway stops."""
+    async def moved(self, watched: Watched, *others: asyncio.Future[None], seconds: float) -> bool:
+        """Whether the job has moved on within this time; False when the gateway stops or one of `others` is done."""
         waits = [asyncio.ensure_future(event.wait()) for event in (watched.moved, self.stopping)]
         try:
-            await asyncio.wait(waits, timeout=max(seconds, 0), return_when=asyncio.FIRST_COMPLETED)
+            futures: list[asyncio.Future[Any]] = [*waits, *others]
+            await asyncio.wait(futures, timeout=max(seconds, 0), return_when=asyncio.FIRST_COMPLETED)
         finally:
             for it in waits:
                 it.cancel()
-        moved = watched.moved.is_set() and not self.stopping.is_set()
+        moved = watched.moved.is_set() and not self.stopping.is_set() and not any(it.done() for it in others)
         watched.moved.clear()
         return moved
 
@@ -92,3 +99,9 @@ class Watch:
             for watched in self._places:
                 watched.see(found.get(watched.job_id))
             await asyncio.sleep(INTERVAL_SECONDS)
+
+
+async def _hang_up(request: Request) -> None:
+    """Returns when the client has closed the connection; the body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
