@@ -103,5 +103,7 @@ def test_what_is_missing_is_said_at_once(penstock: Command, database_url: str, b
     answer = penstock("outbox", "list", "--database-url", "mysql://app:secret@localhost/app")
     assert (answer.code, "secret" in answer.error) == (2, False)
     assert "write postgresql://" in answer.error
+    answer = penstock("outbox", "create", "--database-url", "sqlite:///nowhere/shop.db")
+    assert (answer.code, "there is no folder nowhere" in answer.error) == (3, True)
     answer = penstock("outbox", "list", "--database-url", "sqlite:///nowhere.db")
     assert (answer.code, "no database file nowhere.db" in answer.error) == (3, True)

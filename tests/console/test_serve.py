@@ -48,6 +48,15 @@ def test_an_embedded_ledger_is_made_by_itself(running: Starter) -> None:
     assert "for one host only" in gateway.text
 
 
+def test_a_metrics_port_that_cannot_be_is_refused(penstock: Command) -> None:
+    """It is the port of the jobs, or somebody else's."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for words in (("--port", "0", "--metrics-port", port), ("--port", port, "--metrics-port", port)):
+            answer = penstock("serve", "--jobs", HANDLERS, "--no-auth", *words)
+            assert (answer.code, answer.error.startswith(f"--metrics-port {port}: ")) == (2, True)
+
+
 def test_health_and_metrics_may_have_a_port_of_their_own(running: Starter, session: Session) -> None:
     """Whoever sends jobs sees no metrics then; a load balancer still finds the health."""
     port = free_port()

@@ -63,6 +63,8 @@ def run_gateway(options: ServeOptions) -> None:
     if settings.accept_into_broker and not settings.has_broker:
         raise bad_input("PENSTOCK_ACCEPT_INTO_BROKER needs a broker: set PENSTOCK_BROKER_URL to amqp://…")
     check_log_level(settings.log_level)
+    if options.metrics_port is not None and options.metrics_port == options.port:
+        raise bad_input(f"--metrics-port {options.port}: jobs come in there; give another port, or 0 for beside them")
     check_port(settings.metrics_host, options.metrics_port)
     registry = loaded(options.modules, database_url=settings.database_url)
     keyring = keyring_of(ConsoleSettings().keyring)

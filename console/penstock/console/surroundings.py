@@ -31,7 +31,7 @@ def check_port(host: str, port: int | None) -> None:
     except OSError as error:
         raise bad_input(
             f"--metrics-port {port}: cannot listen on {host}: {str(error.strerror).partition(' (')[0]}; "
-            "give another port, or 0 for none"
+            "give another port, or 0"
         ) from None
 
 

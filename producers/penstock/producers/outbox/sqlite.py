@@ -61,7 +61,9 @@ _RETRY = f"UPDATE penstock_outbox SET retry_at = {_NOW} WHERE retry_at IS NOT NU
 
 
 def create_outbox(file: str) -> bool:
-    """See `store.create_outbox`; makes the file too."""
+    """See `store.create_outbox`; makes the file too, but not its folder."""
+    if not Path(file).absolute().parent.is_dir():
+        raise OutboxUnavailable(f"there is no folder {Path(file).parent}: make it first")
     with contextlib.closing(sqlite3.connect(file, timeout=BUSY_SECONDS)) as connection:
         if connection.execute(_IS_THERE).fetchall():
             return False
