@@ -25,6 +25,7 @@ from penstock.ledger.quarantine import list_quarantine
 from penstock.ledger.replies import owed_replies, replies_lag
 from penstock.ledger.tables import replies
 from penstock.producers import Producer
+from penstock.producers.outbox import verdicts
 from penstock.schemas.asyncapi import asyncapi_document
 from penstock.workers import replier as module
 from penstock.workers.caretaker_metrics import CaretakerMetrics
@@ -253,6 +254,26 @@ def test_a_queue_that_is_full_holds_up_no_other(own_site: Site, replier: Replier
     figures = scraped(tmp_path)
     assert figures["penstock_reply_failures_total"] == 3
     assert figures['penstock_replies_sent_total{kind="result"}'] == 2
+
+
+# As RabbitMQ writes them; its process has never been. Another RabbitMQ may take it, and deliver it to nobody.
+FORGED = f"{DIRECT}.g1h2AA5yZXBseUA2MTYwMDAwMAAAAAAAAAAAAAAAAAAAAA==.aaaa"
+
+
+def test_a_direct_address_at_which_rabbitmq_breaks_is_given_up(
+    own_site: Site, replier: Replier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be owed for as long as the ledger remembers the job, and cost a connection each time."""
+    monkeypatch.setattr(module, "SAY_SECONDS", 1.0)
+    monkeypatch.setattr(verdicts, "PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(verdicts, "PAUSE_SECONDS_MAX", 0.5)
+    with channel_on(own_site.broker_url) as channel:
+        channel.queue_declare("penstock.replies.test", durable=True)
+        owe(own_site, FORGED, "penstock.replies.test")
+        replier.start()
+        until(lambda: owed(own_site) == 0, timeout_seconds=30, what="nothing to be owed")
+        assert channel.basic_get("penstock.replies.test")[0] is not None
+        replier.stop()
 
 
 def test_without_rabbitmq_what_is_owed_waits_and_its_health_is_gone(

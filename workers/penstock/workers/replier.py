@@ -112,6 +112,7 @@ class Replier(Loop):
         )
         self._pauses.end({it.reply_to for it in told})
         self._leave_alone(errors)
+        self._give_up(session, [it for it in owed if is_direct(it) and self._pauses.is_hopeless(it.reply_to)])
         troubles = [it for it in errors.values() if isinstance(it, BrokerUnavailable | BrokerBlocked)]
         if troubles and not told:
             raise troubles[0]
@@ -131,12 +132,25 @@ class Replier(Loop):
                 error=type(error).__name__,
             )
 
+    def _give_up(self, session: Session, hopeless: list[Owed]) -> None:
+        """RabbitMQ 3.10 closes the connection at a direct address that none of its own has made: nobody is there."""
+        if hopeless:
+            replies_done(session, hopeless)
+            self._pauses.end({it.reply_to for it in hopeless})
+            self._metrics.replied([], failed=0, unheard=len(hopeless))
+            self._log.warning("no confirm from a direct address; given up", queues=[it.reply_to for it in hopeless])
+
     def _open_publisher(self) -> Publisher:
         return Publisher(self._broker_url, name="penstock-replier", enclose=_envelope)
 
     def _sign_off(self, session: Session) -> None:
         self._publisher.close(timeout_seconds=1.0)
         give_lease_back(session, name=LEASE_NAME, holder=self._id)
+
+
+def is_direct(reply: Owed) -> bool:
+    """Whether it goes to a connection that is open, without any queue: nothing of it outlives that."""
+    return reply.reply_to.startswith(DIRECT_REPLY_TO)
 
 
 def messages_of(reply: Owed) -> list[Message]:

@@ -48,6 +48,10 @@ class Pauses:
         """The types to leave alone now."""
         return [name for name, until in self._until.items() if until > now]
 
+    def is_hopeless(self, name: str) -> bool:
+        """Whether it got no confirm however long it was left alone."""
+        return self._seconds.get(name, 0.0) >= PAUSE_SECONDS_MAX
+
     def is_tried_again(self, names: Collection[str]) -> bool:
         """Whether one of these got no confirm the last time."""
         return not self._seconds.keys().isdisjoint(names)
