@@ -187,6 +187,18 @@ def test_a_workers_start_leaves_alone_what_was_added_at_run_time(penstock: Comma
     assert schedule_of(session, "nightly").payload == b'{"n": 9}'
 
 
+def test_a_worker_warns_when_a_schedule_of_its_own_does_not_come(
+    penstock: Command, running: Starter, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody has taken its name; the worker starts all the same."""
+    monkeypatch.setenv("PENSTOCK_DATABASE_URL", sqlite_url)
+    add(penstock, FROM_CODE, "--queue", "demo")
+    worker = running("worker", "--jobs", MODULE, "--metrics-port", "0").wait_for("worker process started")
+    [said] = [json.loads(line) for line in worker.text.splitlines() if "makes room for the one of the code" in line]
+    assert said["level"] == "warning"
+    assert worker.stop() == 0
+
+
 def test_secrets_are_sealed_at_rest_and_bound_to_the_job_of_each_tick(
     penstock: Command, running: Starter, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,7 +34,7 @@ def declared(cron: str = "0 * * * *", *, name: str = NAME, subject: str = "sales
 def start(session: Session, *targets: Any, module: str = MODULE) -> list[str]:
     """What a worker does with its modules when it starts."""
     found = [declaration for target in targets for declaration in declarations_of(target)]
-    return declare(session, {module: found})
+    return [said.text for said in declare(session, {module: found})]
 
 
 def schedule_of(session: Session, name: str = NAME) -> Schedule:

@@ -47,8 +47,8 @@ def run_worker(options: WorkerOptions) -> int:
     logs.configure(settings.log_level)
     log = structlog.get_logger()
     with ledger.session() as session:
-        for line in declare(session, registry.schedules, keyring=pool.keyring):
-            log.info("schedule", said=line)
+        for said in declare(session, registry.schedules, keyring=pool.keyring):
+            (log.warning if said.is_trouble else log.info)("schedule", said=said.text)
     return Supervisor(pool, registry, log=log).run()
 
 
