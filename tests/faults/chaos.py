@@ -87,6 +87,7 @@ def staged(folder: Path, *, seed: int) -> Iterator[Victim]:
             session.connection.execute(text("CREATE TABLE effects_of_tests (name TEXT NOT NULL)"))
             declare(session, Registry.load(MODULES).schedules)
         outbox_url = _make_outbox(postgres)
+        _declare_replies(rabbitmq)
         to_postgres = stack.enter_context(Proxy(database_url))
         to_rabbitmq = stack.enter_context(Proxy(rabbitmq.url))
         provider = stack.enter_context(Provider(folder))
@@ -156,6 +157,12 @@ def _make_outbox(postgres: PrivatePostgres) -> str:
         connection.exec_driver_sql(DDL["postgresql"])
     engine.dispose()
     return url
+
+
+def _declare_replies(rabbitmq: PrivateRabbitMQ) -> None:
+    """Where those who ask are answered; nobody answers into a queue that is not there."""
+    with pika.BlockingConnection(pika.URLParameters(rabbitmq.url)) as connection:
+        connection.channel().queue_declare(REPLIES, durable=True, arguments={"x-queue-type": "quorum"})
 
 
 def _ways(victim: Victim) -> dict[str, str]:

@@ -1,29 +1,22 @@
 """The ways in: each takes a job and returns the id in its receipt, or raises."""
 
-import contextlib
-import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from datetime import timedelta
+from typing import Any, Protocol
 
-import pika
-from pika.adapters.blocking_connection import BlockingChannel
-from pika.exceptions import AMQPError
 from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError
 
 from penstock.ledger.database import LedgerUnavailable
 from penstock.producers import Producer, PublishError
-from penstock.producers.client.properties import properties_of
 from penstock.producers.ledger_producer import LedgerProducer
 from penstock.producers.outbox import enqueue
-from penstock.schemas import Job, Message
-from penstock.schemas.message import EXCHANGE
+from penstock.schemas import Job
 
 TIMEOUT_SECONDS = 15.0
 REPLIES = "penstock.replies.load"
 # What a way may raise where there is no receipt; whoever gets it comes again under the same key.
-FAULTS = (PublishError, LedgerUnavailable, DBAPIError, AMQPError, OSError)
+FAULTS = (PublishError, LedgerUnavailable, DBAPIError)
 
 
 class Way(Protocol):
@@ -39,14 +32,15 @@ class Way(Protocol):
 
 
 class ByProducer:
-    """Over RabbitMQ or straight into the ledger, with the classes that are made for it."""
+    """Over RabbitMQ or straight into the ledger, with the classes that are made for it; perhaps asking for replies."""
 
-    def __init__(self, producer: Producer | LedgerProducer) -> None:
+    def __init__(self, producer: Producer | LedgerProducer, **options: Any) -> None:
         self._producer = producer
+        self._options = options
 
     def publish(self, job: Job, *, key: str, delay: timedelta | None) -> str:
         """The receipt is that of the producer."""
-        return self._producer.publish(job, key=key, delay=delay).job_id
+        return self._producer.publish(job, key=key, delay=delay, **self._options).job_id
 
     def close(self) -> None:
         """Close the producer."""
@@ -69,50 +63,13 @@ class ByOutbox:
         self._engine.dispose()
 
 
-class ByAsking:
-    """Plain AMQP with an address for replies, which the judge reads."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._using = threading.Lock()
-        self._connection: pika.BlockingConnection | None = None
-        self._channel: BlockingChannel | None = None
-
-    def publish(self, job: Job, *, key: str, delay: timedelta | None) -> str:
-        """The receipt is RabbitMQ's confirm."""
-        due_at = None if delay is None else datetime.now(UTC) + delay
-        message = Message.of(job, key=key, due_at=due_at, app_id="load")
-        properties = properties_of(message)
-        properties.reply_to = REPLIES
-        with self._using:
-            try:
-                self._open().basic_publish(EXCHANGE, message.type, message.body, properties, mandatory=True)
-            except BaseException:
-                self.close()
-                raise
-        return message.id
-
-    def close(self) -> None:
-        """Hang up, whoever is still there."""
-        connection, self._connection, self._channel = self._connection, None, None
-        if connection is not None:
-            with contextlib.suppress(AMQPError, OSError):
-                connection.close()
-
-    def _open(self) -> BlockingChannel:
-        if self._channel is None:
-            parameters = pika.URLParameters(self._url)
-            parameters.heartbeat, parameters.blocked_connection_timeout = 10, TIMEOUT_SECONDS
-            self._connection = pika.BlockingConnection(parameters)
-            self._channel = self._connection.channel()
-            self._channel.queue_declare(REPLIES, durable=True, arguments={"x-queue-type": "quorum"})
-            self._channel.confirm_delivery()
-        return self._channel
+def _over_rabbitmq(url: str) -> Producer:
+    return Producer(url, app_id="load", timeout_seconds=TIMEOUT_SECONDS)
 
 
 OPENING: dict[str, Callable[[str], Way]] = {
-    "broker": lambda url: ByProducer(Producer(url, app_id="load", timeout_seconds=TIMEOUT_SECONDS)),
+    "broker": lambda url: ByProducer(_over_rabbitmq(url)),
+    "asking": lambda url: ByProducer(_over_rabbitmq(url), reply_to=REPLIES),
     "ledger": lambda url: ByProducer(LedgerProducer(url, app_id="load")),
     "outbox": ByOutbox,
-    "asking": ByAsking,
 }
