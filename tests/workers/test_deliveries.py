@@ -187,6 +187,20 @@ def test_reconnecting_leaks_no_file(deliveries: Deliveries) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) <= files + 2
 
 
+def test_a_mistake_in_the_thread_leaves_no_connection_behind(deliveries: Deliveries, broker_url: str) -> None:
+    """What it held comes again at once, not only when RabbitMQ misses heartbeats."""
+
+    def stumble() -> None:
+        raise ZeroDivisionError
+
+    publish(broker_url, "held")
+    [before] = take(deliveries, 1)
+    deliveries._post(stumble)
+    [after] = take(deliveries, 1)
+    assert after.body == before.body
+    assert after.generation > before.generation
+
+
 def test_bodies_of_any_size_arrive_whole_and_in_order(deliveries: Deliveries, broker_url: str) -> None:
     """Small ones are read in one go, large ones and those in several frames as pika does, in any mixture."""
     sizes = [0, 1, 70_000, 20, 65_536, 65_537, 300_000, 5, 131_064, 0, 131_065, 3]

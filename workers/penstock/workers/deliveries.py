@@ -164,8 +164,18 @@ class Deliveries:
         if self.refused:
             watch = threading.Thread(target=self._watch_refused, args=(self._connection,), name="refused", daemon=True)
             watch.start()
-        self._connection.ioloop.start()
+        try:
+            self._connection.ioloop.start()
+        except Exception as error:
+            self._cut(self._connection, error)
+            raise
         return opened
+
+    def _cut(self, connection: Connection, error: Exception) -> None:
+        """End a connection whose loop has failed: left open, it keeps its deliveries until it misses heartbeats."""
+        if not connection.is_closed:
+            connection._terminate_stream(error)  # type: ignore[attr-defined]  # noqa: SLF001
+            connection.ioloop.start()
 
     def _watch_refused(self, connection: Connection) -> None:
         """Start over once a queue that was refused can be consumed; the others are consumed meanwhile."""
