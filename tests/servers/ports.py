@@ -1,16 +1,29 @@
 """TCP ports of this machine."""
 
+import random
 import socket
+from pathlib import Path
+
+# From where on the kernel gives ports to outgoing connections.
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_FIRST, _LAST = 20_000, 32_000
 
 
 def free_port() -> int:
-    """A port on which nobody listens now.
+    """A port on which nobody listens now, and which no connection gets as its own while a server is away.
 
     Between this answer and its use somebody else can take the port; the servers then fail to start and say so.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    ephemeral = int(_EPHEMERAL.read_text().split()[0]) if _EPHEMERAL.exists() else _LAST
+    last = min(ephemeral, _LAST) if ephemeral > _FIRST + 1_000 else _LAST
+    while True:
+        port = random.SystemRandom().randrange(_FIRST, last)  # another session of tests must not draw the same
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def is_listening(port: int, *, host: str = "127.0.0.1", timeout_seconds: float = 1.0) -> bool:
