@@ -17,9 +17,9 @@ import structlog
 from benchmarks.servers import servers
 
 from penstock.producers.outbox import DDL, enqueue_many
+from penstock.producers.outbox.address import open_store
 from penstock.producers.outbox.metrics import RelayMetrics
 from penstock.producers.outbox.relay import Relay
-from penstock.producers.outbox.store import open_store
 from penstock.schemas import Job
 from penstock.workers.topology import declare
 

@@ -17,7 +17,8 @@ from penstock.ledger.admission import admit
 from penstock.ledger.database import Session
 from penstock.ledger.schedules import change_schedule
 from penstock.producers.outbox import DDL, enqueue
-from penstock.producers.outbox.store import Refused, open_store
+from penstock.producers.outbox.address import open_store
+from penstock.producers.outbox.store import Refused
 from penstock.schemas.documents import parse_schema_name
 from penstock.workers import Registry
 

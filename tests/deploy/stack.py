@@ -23,7 +23,7 @@ from tests.workers.sink import VARIABLE
 from tests.workers.site import Site
 
 from penstock.producers.outbox import enqueue
-from penstock.producers.outbox.store import create_outbox
+from penstock.producers.outbox.address import create_outbox
 from penstock.schemas import Job
 
 SCRAPE_SECONDS = 1

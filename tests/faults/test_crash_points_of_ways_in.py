@@ -20,7 +20,7 @@ from penstock.ledger.schedules import find_schedule
 from penstock.ledger.tables import replies
 from penstock.producers import Producer, Publish
 from penstock.producers.outbox import DDL, enqueue_many
-from penstock.producers.outbox.store import open_store
+from penstock.producers.outbox.address import open_store
 from penstock.schemas import read_reply
 
 __all__ = ["scene"]

@@ -17,7 +17,7 @@ from tests.waiting import until
 from tests.workers.site import Site
 
 from penstock.producers.outbox import DDL, enqueue, enqueue_many
-from penstock.producers.outbox.store import open_store
+from penstock.producers.outbox.address import open_store
 
 JOBS = 4000
 KILLS = 6

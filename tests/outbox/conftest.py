@@ -9,7 +9,8 @@ from sqlalchemy import Engine, create_engine
 from tests.producers.queues import AddRow, Queues
 
 from penstock.producers.outbox import DDL
-from penstock.producers.outbox.store import Store, open_store
+from penstock.producers.outbox.address import open_store
+from penstock.producers.outbox.store import Store
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ from contextlib import ExitStack, contextmanager
 
 import structlog
 
+from penstock.producers.outbox.address import open_store
 from penstock.producers.outbox.metrics import RelayMetrics
 from penstock.producers.outbox.relay import Relay
-from penstock.producers.outbox.store import Store, open_store
+from penstock.producers.outbox.store import Store
 
 
 class Relaying:

@@ -14,8 +14,9 @@ from tests.producers.queues import AddRow
 
 from penstock.producers import InvalidJob, Publish
 from penstock.producers.outbox import enqueue, enqueue_async, enqueue_many
+from penstock.producers.outbox.address import open_store
 from penstock.producers.outbox.rows import read_row
-from penstock.producers.outbox.store import Store, open_store
+from penstock.producers.outbox.store import Store
 from penstock.producers.outbox.table import outbox_table
 from penstock.schemas import Job, Keyring, Message, Sensitive
 

@@ -10,7 +10,8 @@ from tests.servers.ports import free_port
 from tests.waiting import until
 
 from penstock.producers.outbox import enqueue, enqueue_many, relay
-from penstock.producers.outbox.store import Lag, Store, open_store
+from penstock.producers.outbox.address import open_store
+from penstock.producers.outbox.store import Lag, Store
 
 
 class Full(NobodyListens, type="demo.full"):

@@ -7,7 +7,7 @@ from penstock.console.exits import problem
 from penstock.console.printing import briefly, print_json, print_line, print_table
 from penstock.console.relaying import checked_outbox_url, opened_outbox
 from penstock.ledger.durations import span
-from penstock.producers.outbox import store
+from penstock.producers.outbox import address
 from penstock.producers.outbox.store import Held, Lag
 
 ID_WIDTH = 36
@@ -15,7 +15,7 @@ ID_WIDTH = 36
 
 def create_outbox(database_url: str | None) -> None:
     """Make the table, and say whether it was there."""
-    made = store.create_outbox(checked_outbox_url(database_url))
+    made = address.create_outbox(checked_outbox_url(database_url))
     print_line("the outbox is made" if made else "there is an outbox already")
 
 

@@ -10,10 +10,11 @@ from penstock.console.signals import stop_on_signals
 from penstock.console.surroundings import check_log_level, check_port
 from penstock.ledger.failpoints import warn_if_armed
 from penstock.producers.client.endpoint import Endpoint
+from penstock.producers.outbox.address import check_url, open_store
 from penstock.producers.outbox.metrics import RelayMetrics
 from penstock.producers.outbox.relay import Relay
 from penstock.producers.outbox.settings import RelaySettings
-from penstock.producers.outbox.store import Store, check_url, open_store
+from penstock.producers.outbox.store import Store
 from penstock.producers.status_server import StatusServer
 
 
