@@ -139,7 +139,7 @@ def _print_findings(findings: Sequence[Finding]) -> None:
 def _print_live(waiting: Sequence[LiveFinding]) -> None:
     print_line("")
     if not waiting:
-        print_line("nothing waits there")
+        print_line("no payload waits, runs or is dead there: nothing to hold this release against")
         return
     rows = [(f"{it.type} v{it.version}", it.status, str(it.jobs), _told(it)) for it in waiting]
     print_table(("what waits", "status", "jobs", "what this release would do"), rows, keep=("status", "jobs"))
