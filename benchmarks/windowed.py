@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def publish_windowed(url: str, message: Message, *, outstanding: int, publishes: int) -> float:
     """Publishes per second of the same message: one thread, no hand-over, no retries, no deadline."""
     properties = properties_of(message)
+    confirms = _Confirms()
     sent = confirmed = 0
     started = ended = 0.0
 
@@ -42,9 +43,10 @@ def publish_windowed(url: str, message: Message, *, outstanding: int, publishes:
 
     def on_confirm(channel: pika.channel.Channel, confirm: Any) -> None:
         nonlocal confirmed, ended
-        confirmed = confirm.delivery_tag if confirm.multiple else confirmed + 1
+        confirmed = confirms.take(confirm)
         if confirmed >= publishes:
             ended = time.perf_counter()
+        if ended or isinstance(confirm, pika.spec.Basic.Nack):
             connection.close()
         else:
             send(channel)
@@ -55,4 +57,23 @@ def publish_windowed(url: str, message: Message, *, outstanding: int, publishes:
         on_close_callback=lambda closed, _: closed.ioloop.stop(),
     )
     connection.ioloop.start()
+    if not ended:
+        raise RuntimeError("RabbitMQ has not confirmed them all")
     return publishes / (ended - started)
+
+
+class _Confirms:
+    """How many there are, in whatever order they come."""
+
+    def __init__(self) -> None:
+        self._up_to = 0
+        self._alone: set[int] = set()
+
+    def take(self, confirm: Any) -> int:
+        """Count one; returns how many messages are confirmed by now."""
+        if confirm.multiple:
+            self._up_to = confirm.delivery_tag
+            self._alone = {tag for tag in self._alone if tag > self._up_to}
+        else:
+            self._alone.add(confirm.delivery_tag)
+        return self._up_to + len(self._alone)
