@@ -138,16 +138,25 @@ class Dispatcher(Loop):
         return dispatched
 
     def _send_ahead(self, session: Session) -> Iterator[_Sent]:
-        """What was sent to each queue, a few queues later."""
+        """What was sent to each queue, a few queues later.
+
+        Those that took nothing the last time come last, one in each pass: such a queue may hang the whole channel, and
+        what was sent beside it would be held for its sake.
+        """
         under_way: deque[_Sent] = deque()
-        for queue in dispatches.queues_to_look_at(session):
-            if self._holds.get(queue, _NOT_HELD).until > time.monotonic():
-                continue
-            if (sent := self._send(session, queue)) is not None:
+        queues = dispatches.queues_to_look_at(session)
+        for queue in queues:
+            if queue not in self._holds and (sent := self._send(session, queue)) is not None:
                 under_way.append(sent)
             if len(under_way) > SENT_BATCHES_MAX:
                 yield under_way.popleft()
         yield from under_way
+        now = time.monotonic()
+        again = [queue for queue in queues if queue in self._holds and self._holds[queue].until <= now]
+        for queue in sorted(again, key=lambda name: self._holds[name].until):
+            if (sent := self._send(session, queue)) is not None:
+                yield sent
+                return
 
     def _hold(self, queue: str, error: Exception) -> None:
         seconds = min(HOLD_SECONDS_MAX, max(HOLD_SECONDS, 2 * self._holds.get(queue, _NOT_HELD).seconds))

@@ -36,6 +36,7 @@ TICK_SECONDS = 0.05
 GOODBYE_SECONDS = 1.0
 IDLE_RECONNECT_SECONDS = 10.0
 STALL_SECONDS = 10.0  # without a single confirm: a dead route, or a channel that hangs in the broker
+MUTE_SECONDS = 0.9  # the same, where a deadline is over, and the next one would be in vain
 
 
 class Sender:
@@ -306,8 +307,14 @@ class Sender:
 
     def _expire(self, batches: Iterable[Batch]) -> None:
         standing = Standing(self._endpoint, self._ready, self._blocked, self._trouble)
-        for entry in self._take_unsettled(set(batches)):
+        expired = self._take_unsettled(set(batches))
+        for entry in expired:
             self._settle(entry, verdicts.overdue(entry, standing))
+        # A quorum queue without a leader hangs the whole channel: what comes next must not wait behind it.
+        silent_seconds = time.monotonic() - self._heard_at
+        is_mute = any(entry.sent and not entry.nacks for entry in expired) and silent_seconds > MUTE_SECONDS
+        if is_mute and self._ready and not self._blocked:
+            self._give_up_link(TimeoutError(f"no confirm for {silent_seconds:.1f} s"))
 
     def _take_unsettled(self, of: set[Batch] | None = None) -> list[Outgoing]:
         """Remove and return what is under way, of all or of some batches, so that nothing piles up."""

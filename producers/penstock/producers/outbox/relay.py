@@ -154,16 +154,22 @@ class Relay:
                 sent.append((row, read_row(row)))
             except UnreadableMessage as unreadable:
                 outcome.refused.append(Refused(row.id, str(unreadable)))
-        # A type that got no confirm the last time must not hold up the others for as long again.
-        again = self._pauses.is_tried_again({message.type for _, message in sent})
-        seconds = RETRY_PUBLISH_SECONDS if again else PUBLISH_SECONDS
+        # Types that got no confirm the last time come last, one in each pass: their queue may hang the whole channel,
+        # and must hold up neither the others nor each other for as long again.
+        ill = [name for name in {message.type: None for _, message in sent} if self._pauses.is_tried_again({name})]
+        self._submit(outcome, [it for it in sent if it[1].type not in ill], seconds=PUBLISH_SECONDS)
+        self._submit(outcome, [it for it in sent if it[1].type in ill[:1]], seconds=RETRY_PUBLISH_SECONDS)
+        for refused in outcome.refused:
+            self._log.warning("held back: no broker takes it", job_id=refused.id, reason=refused.reason)
+        return outcome
+
+    def _submit(self, outcome: _Outcome, sent: Sequence[tuple[Row, Message]], *, seconds: float) -> None:
+        if not sent:
+            return
         batch = self._publisher.submit_many([message for _, message in sent], timeout_seconds=seconds).wait()
         for (row, message), error in zip(sent, batch.errors, strict=True):
             self._judge(outcome, row, message, error)
         self._pauses.end({message.type for (_, message), error in zip(sent, batch.errors, strict=True) if not error})
-        for refused in outcome.refused:
-            self._log.warning("held back: no broker takes it", job_id=refused.id, reason=refused.reason)
-        return outcome
 
     def _judge(self, outcome: _Outcome, row: Row, message: Message, error: PublishError | None) -> None:
         if error is None:
