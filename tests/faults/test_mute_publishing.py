@@ -17,7 +17,7 @@ from tests.workers.test_dispatcher import dispatching
 
 from penstock.ledger.database import Ledger
 from penstock.producers.outbox import DDL, enqueue_many
-from penstock.producers.outbox.store import open_store
+from penstock.producers.outbox.address import open_store
 from penstock.workers import topology
 
 pytestmark = pytest.mark.faults
