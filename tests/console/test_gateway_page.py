@@ -73,7 +73,7 @@ def test_a_key_is_made_and_shown_as_the_page_says(
 ) -> None:
     """And is good for what it says."""
     [create] = blocks(PAGE, "console", after="## Credentials")
-    made: Any = penstock(*shlex.split(create.removeprefix("$ penstock ")), "--json").document
+    made: Any = penstock(*shlex.split(create.removeprefix("$ penstock "), comments=True), "--json").document
     gateway = running("serve", "--jobs", module, "--port", "0")
     [block] = blocks(PAGE, "sh", after="## Credentials")
     assert "demo.add_row" in typed(block, gateway, KEY=made["key"])[0]
