@@ -24,6 +24,14 @@ class Connection(SelectConnection):
     bytes_received: int
     frames_received: int
 
+    def cut(self, error: BaseException) -> None:
+        """End it without a goodbye, which might wait for its answer for ever; pika does so when it misses heartbeats.
+
+        The loop has to go on, or to be started again, for that to happen.
+        """
+        if not self.is_closed:
+            self._terminate_stream(error)  # type: ignore[attr-defined]
+
     def _proto_connection_made(self, transport: Any) -> None:
         # Each read lets go of the interpreter's lock, and pika's own is of 4 KiB.
         transport._MAX_RECV_BYTES = READ_BYTES  # noqa: SLF001

@@ -167,15 +167,11 @@ class Deliveries:
         try:
             self._connection.ioloop.start()
         except Exception as error:
-            self._cut(self._connection, error)
+            if not self._connection.is_closed:  # left open, it keeps its deliveries until it misses heartbeats
+                self._connection.cut(error)
+                self._connection.ioloop.start()
             raise
         return opened
-
-    def _cut(self, connection: Connection, error: Exception) -> None:
-        """End a connection whose loop has failed: left open, it keeps its deliveries until it misses heartbeats."""
-        if not connection.is_closed:
-            connection._terminate_stream(error)  # type: ignore[attr-defined]  # noqa: SLF001
-            connection.ioloop.start()
 
     def _watch_refused(self, connection: Connection) -> None:
         """Start over once a queue that was refused can be consumed; the others are consumed meanwhile."""
@@ -247,10 +243,8 @@ class Deliveries:
             )
 
     def _give_up(self, reason: str) -> None:
-        """As pika does when it misses heartbeats: a goodbye would wait for an answer."""
         if self._connection is not None:
-            error = pika.exceptions.AMQPHeartbeatTimeout(reason)
-            self._connection._terminate_stream(error)  # type: ignore[attr-defined]  # noqa: SLF001
+            self._connection.cut(pika.exceptions.AMQPHeartbeatTimeout(reason))
 
     def _reconcile(self) -> None:
         """Bring the consumption to what is wanted: end the one that there is first, then begin another."""
