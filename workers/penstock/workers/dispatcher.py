@@ -77,7 +77,6 @@ class Dispatcher(Loop):
         self._count_at = self._lost_at = self._overdue_at = self._lease_at = -1e9
         self._leads = False
         self._empty: set[str] = set()
-        self._full: set[str] = set()
         self._answered_at = time.monotonic()
 
     def stop(self, *, timeout_seconds: float = PUBLISH_SECONDS + 5) -> None:
@@ -167,12 +166,10 @@ class Dispatcher(Loop):
 
     def _send(self, session: Session, queue: str) -> _Sent | None:
         """Select and publish, without a lock; None if nothing is due, or enough is on its way."""
-        if queue in self._full and not self._room(session, queue):
-            return None  # without having read payloads for nothing
-        due = dispatches.select_due(session, queue=queue, limit=BATCH_JOBS_MAX)
-        if not due:
+        room = WINDOW_JOBS - dispatches.count_dispatched(session, queue)
+        if room <= 0:
             return None
-        due = due[: self._room(session, queue)]
+        due = dispatches.select_due(session, queue=queue, limit=min(room, BATCH_JOBS_MAX))
         if not due:
             return None
         reach(Failpoint.DUE_SELECTED)
@@ -181,15 +178,6 @@ class Dispatcher(Loop):
         batch = self._publisher.submit_many([row.message for row in due], timeout_seconds=seconds)
         reach(Failpoint.DUE_PUBLISHED)
         return _Sent(queue, due, batch)
-
-    def _room(self, session: Session, queue: str) -> int:
-        """How many more rows of the queue may be on their way."""
-        room = max(0, WINDOW_JOBS - dispatches.count_dispatched(session, queue))
-        if room:
-            self._full.discard(queue)
-        else:
-            self._full.add(queue)
-        return room
 
     def _mark(self, session: Session, sent: _Sent) -> int:
         """Wait for the confirms, mark what had not moved on; returns how many were confirmed."""
