@@ -25,7 +25,7 @@ from penstock.ledger.quarantine import list_quarantine
 from penstock.ledger.replies import owed_replies, replies_lag
 from penstock.ledger.tables import replies
 from penstock.producers import Producer
-from penstock.producers.outbox import verdicts
+from penstock.producers.client import pauses
 from penstock.schemas.asyncapi import asyncapi_document
 from penstock.workers import replier as module
 from penstock.workers.caretaker_metrics import CaretakerMetrics
@@ -265,8 +265,8 @@ def test_a_direct_address_at_which_rabbitmq_breaks_is_given_up(
 ) -> None:
     """Else it would be owed for as long as the ledger remembers the job, and cost a connection each time."""
     monkeypatch.setattr(module, "SAY_SECONDS", 1.0)
-    monkeypatch.setattr(verdicts, "PAUSE_SECONDS", 0.2)
-    monkeypatch.setattr(verdicts, "PAUSE_SECONDS_MAX", 0.5)
+    monkeypatch.setattr(pauses, "PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(pauses, "PAUSE_SECONDS_MAX", 0.5)
     with channel_on(own_site.broker_url) as channel:
         channel.queue_declare("penstock.replies.test", durable=True)
         owe(own_site, FORGED, "penstock.replies.test")

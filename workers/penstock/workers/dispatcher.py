@@ -13,6 +13,7 @@ from penstock.ledger.batch import BATCH_JOBS_MAX
 from penstock.ledger.failpoints import Failpoint, reach
 from penstock.ledger.leases import give_lease_back, take_lease
 from penstock.producers.client import InvalidJob, Publisher, PublishError, PublishRefused, PublishTimeout, Unroutable
+from penstock.producers.client.pauses import Pauses
 from penstock.workers import topology
 from penstock.workers.lookout import Lookout
 from penstock.workers.loop import Loop
@@ -41,18 +42,7 @@ OVERDUE_CHECK_SECONDS = 30.0
 LEASE_NAME = "dispatcher"
 LEASE_SECONDS = 5.0
 PUBLISH_SECONDS = 10.0
-RETRY_PUBLISH_SECONDS = 1.0
-# A queue that takes nothing (full, or not ours) is tried again after this long, then after twice as long, and so on.
-HOLD_SECONDS = 2.5
-HOLD_SECONDS_MAX = 10.0
-
-
-class _Hold(NamedTuple):
-    until: float
-    seconds: float
-
-
-_NOT_HELD = _Hold(0.0, 0.0)
+RETRY_PUBLISH_SECONDS = 1.0  # a queue that took nothing the last time must not hold up the others for as long again
 
 
 class _Sent(NamedTuple):
@@ -73,7 +63,7 @@ class Dispatcher(Loop):
         self._id = str(uuid.uuid4())
         self._publisher = Publisher(broker_url, name="penstock-dispatcher", timeout_seconds=PUBLISH_SECONDS)
         self._lookout = Lookout(broker_url, name="penstock-dispatcher")
-        self._holds: dict[str, _Hold] = {}
+        self._pauses = Pauses()
         self._count_at = self._lost_at = self._overdue_at = self._lease_at = -1e9
         self._leads = False
         self._empty: set[str] = set()
@@ -137,34 +127,30 @@ class Dispatcher(Loop):
         return dispatched
 
     def _send_ahead(self, session: Session) -> Iterator[_Sent]:
-        """What was sent to each queue, a few queues later.
-
-        Those that took nothing the last time come last, one in each pass: such a queue may hang the whole channel, and
-        what was sent beside it would be held for its sake.
-        """
+        """What was sent to each queue, a few queues later. The ill come last, one queue in each pass."""
         under_way: deque[_Sent] = deque()
         queues = dispatches.queues_to_look_at(session)
+        ill = self._pauses.ill(queues)
         for queue in queues:
-            if queue not in self._holds and (sent := self._send(session, queue)) is not None:
+            if queue not in ill and (sent := self._send(session, queue, seconds=PUBLISH_SECONDS)) is not None:
                 under_way.append(sent)
             if len(under_way) > SENT_BATCHES_MAX:
                 yield under_way.popleft()
         yield from under_way
-        now = time.monotonic()
-        again = [queue for queue in queues if queue in self._holds and self._holds[queue].until <= now]
-        for queue in sorted(again, key=lambda name: self._holds[name].until):
-            if (sent := self._send(session, queue)) is not None:
+        running = self._pauses.running(now=time.monotonic())
+        for queue in ill:
+            sent = None if queue in running else self._send(session, queue, seconds=RETRY_PUBLISH_SECONDS)
+            if sent is not None:
                 yield sent
                 return
 
     def _hold(self, queue: str, error: Exception) -> None:
-        seconds = min(HOLD_SECONDS_MAX, max(HOLD_SECONDS, 2 * self._holds.get(queue, _NOT_HELD).seconds))
-        self._holds[queue] = _Hold(time.monotonic() + seconds, seconds)
+        seconds = self._pauses.begin(queue, now=time.monotonic())
         self._log.warning(
             "a queue takes nothing; the others go on", queue=queue, held_seconds=seconds, detail=str(error)[:200]
         )
 
-    def _send(self, session: Session, queue: str) -> _Sent | None:
+    def _send(self, session: Session, queue: str, *, seconds: float) -> _Sent | None:
         """Select and publish, without a lock; None if nothing is due, or enough is on its way."""
         room = WINDOW_JOBS - dispatches.count_dispatched(session, queue)
         if room <= 0:
@@ -173,8 +159,6 @@ class Dispatcher(Loop):
         if not due:
             return None
         reach(Failpoint.DUE_SELECTED)
-        # A queue that took nothing the last time must not hold up the others for as long again.
-        seconds = RETRY_PUBLISH_SECONDS if queue in self._holds else PUBLISH_SECONDS
         batch = self._publisher.submit_many([row.message for row in due], timeout_seconds=seconds)
         reach(Failpoint.DUE_PUBLISHED)
         return _Sent(queue, due, batch)
@@ -190,7 +174,7 @@ class Dispatcher(Loop):
         reach(Failpoint.DUE_MARKED)
         self._metrics.published(queue, late_seconds=[row.late_seconds for row in confirmed], failed=len(failed))
         if confirmed:
-            self._holds.pop(queue, None)
+            self._pauses.end([queue])
         self._mend(queue, failed)
         return len(confirmed)
 

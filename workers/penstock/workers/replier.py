@@ -27,8 +27,8 @@ from penstock.producers.client import (
     PublishTimeout,
     Unroutable,
 )
+from penstock.producers.client.pauses import Pauses
 from penstock.producers.client.properties import PERSISTENT, Envelope
-from penstock.producers.outbox.verdicts import Pauses
 from penstock.schemas import Message
 from penstock.schemas.message import CONTENT_TYPE, DIRECT_REPLY_TO
 from penstock.schemas.reply import REPLIES
@@ -77,7 +77,7 @@ class Replier(Loop):
             return LEASE_SECONDS / 5
         reach(Failpoint.REPLIES_SELECTED)
         # Those whose queue was ill come last, one queue at a time: in a quorum queue that is stuck, the channel is too.
-        ill = [queue for queue in {it.reply_to: None for it in owed} if self._pauses.is_tried_again({queue})]
+        ill = self._pauses.ill(it.reply_to for it in owed)
         self._send(session, [it for it in owed if it.reply_to not in ill], seconds=SAY_SECONDS)
         self._send(session, [it for it in owed if it.reply_to in ill[:1]], seconds=SAY_AGAIN_SECONDS)
         reach(Failpoint.REPLIES_MARKED)

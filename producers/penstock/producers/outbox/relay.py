@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from penstock.ledger.failpoints import Failpoint, reach
 from penstock.producers.client import Publisher, PublishError
 from penstock.producers.client.backoff import Backoff
+from penstock.producers.client.pauses import Pauses
 from penstock.producers.outbox.rows import Row, read_row
 from penstock.producers.outbox.store import OutboxUnavailable, Refused
-from penstock.producers.outbox.verdicts import Pauses, is_fault_of_the_row, is_fault_of_the_type, reason_of
+from penstock.producers.outbox.verdicts import is_fault_of_the_row, is_fault_of_the_type, reason_of
 from penstock.schemas import UnreadableMessage
 
 if TYPE_CHECKING:
@@ -154,9 +155,8 @@ class Relay:
                 sent.append((row, read_row(row)))
             except UnreadableMessage as unreadable:
                 outcome.refused.append(Refused(row.id, str(unreadable)))
-        # Types that got no confirm the last time come last, one in each pass: their queue may hang the whole channel,
-        # and must hold up neither the others nor each other for as long again.
-        ill = [name for name in {message.type: None for _, message in sent} if self._pauses.is_tried_again({name})]
+        # The ill come last, one type in each pass, so that they hold up neither the others nor each other for as long.
+        ill = self._pauses.ill(message.type for _, message in sent)
         self._submit(outcome, [it for it in sent if it[1].type not in ill], seconds=PUBLISH_SECONDS)
         self._submit(outcome, [it for it in sent if it[1].type in ill[:1]], seconds=RETRY_PUBLISH_SECONDS)
         for refused in outcome.refused:
