@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import dramatiq
@@ -24,13 +26,23 @@ from penstock.schemas import Message
 from penstock.workers.topology import declare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from benchmarks.servers import Servers
 
 ONE_BY_ONE = 800
 SHARED = 4_000
 MANY = 20_000
+JOBS = {
+    "dramatiq, confirmed": ONE_BY_ONE,
+    "one by one": ONE_BY_ONE,
+    "shared": SHARED,
+    "many": MANY,
+    "pika, 1": ONE_BY_ONE,
+    "pika, 8": SHARED,
+    "pika, 1000": MANY,
+}
+TURNS = 8  # in each round: one second of a machine may be slower than the next
 PADDING = Load("noop", 1).padding
 
 LINES = (
@@ -44,16 +56,55 @@ LINES = (
 
 
 def measure(servers: Servers, scale: float) -> Sample:
-    """One round. The first few publishes, which connect and declare, are not counted."""
-    one_by_one, shared, many = (round(number * scale) for number in (ONE_BY_ONE, SHARED, MANY))
-    return {
-        "dramatiq, confirmed": by_dramatiq(servers.broker(), one_by_one),
-        **by_penstock(servers.broker(), one_by_one, shared, many),
-    }
+    """One round: everybody publishes a part, then everybody the next part."""
+    parts = {name: round(jobs * scale / TURNS) for name, jobs in JOBS.items()}
+    spent = dict.fromkeys(parts, 0.0)
+    with everybody(servers) as publishers:
+        for _ in range(TURNS):
+            for name, jobs in parts.items():
+                spent[name] += publishers[name](jobs)
+    return {name: TURNS * parts[name] / spent[name] for name in parts}
+
+
+@contextmanager
+def everybody(servers: Servers) -> Iterator[dict[str, Callable[[int], float]]]:
+    """Who publishes so many jobs and says how many seconds that took, each connected already."""
+    url = servers.broker()
+    declare(url, {QUEUE: {"benchmark.noop"}}, name="benchmark")
+    message = Message.of(Noop(n=1, padding=PADDING))
+
+    def by_pika(outstanding: int, jobs: int) -> float:
+        return jobs / publish_windowed(url, message, outstanding=outstanding, publishes=jobs)
+
+    with dramatiq_of(servers.broker()) as noop, Producer(url) as producer, ThreadPoolExecutor(THREADS) as threads:
+
+        def one_by_one(jobs: int) -> None:
+            for n in range(jobs):
+                producer.publish(Noop(n=n, padding=PADDING))
+
+        one_by_one(1)
+        yield {
+            "dramatiq, confirmed": lambda jobs: seconds(lambda: [noop.send(n, PADDING) for n in range(jobs)]),
+            "one by one": lambda jobs: seconds(lambda: one_by_one(jobs)),
+            "shared": lambda jobs: seconds(lambda: list(threads.map(one_by_one, [jobs // THREADS] * THREADS))),
+            "many": lambda jobs: seconds(
+                lambda: producer.publish_many(Noop(n=n, padding=PADDING) for n in range(jobs))
+            ),
+            "pika, 1": partial(by_pika, 1),
+            "pika, 8": partial(by_pika, 8),
+            "pika, 1000": partial(by_pika, 1_000),
+        }
 
 
 def by_dramatiq(url: str, jobs: int) -> float:
-    """Publishes per second."""
+    """Confirmed publishes per second, one at a time."""
+    with dramatiq_of(url) as noop:
+        return jobs / seconds(lambda: [noop.send(n, PADDING) for n in range(jobs)])
+
+
+@contextmanager
+def dramatiq_of(url: str) -> Iterator[dramatiq.Actor[..., None]]:
+    """An actor whose messages are confirmed, connected."""
     broker = RabbitmqBroker(url=url, confirm_delivery=True)
 
     @dramatiq.actor(broker=broker, queue_name=QUEUE)
@@ -62,32 +113,9 @@ def by_dramatiq(url: str, jobs: int) -> float:
 
     noop.send(0, PADDING)
     try:
-        return jobs / seconds(lambda: [noop.send(n, PADDING) for n in range(jobs)])
+        yield noop
     finally:
         broker.close()
-
-
-def by_penstock(url: str, one_by_one: int, shared: int, many: int) -> Sample:
-    """Publishes per second in each of the three ways."""
-    declare(url, {QUEUE: {"benchmark.noop"}}, name="benchmark")
-    with Producer(url) as producer, ThreadPoolExecutor(THREADS) as threads:
-
-        def publish(numbers: range) -> None:
-            for n in numbers:
-                producer.publish(Noop(n=n, padding=PADDING))
-
-        publish(range(1))
-        message = Message.of(Noop(n=1, padding=PADDING))
-        parts = [range(number, shared, THREADS) for number in range(THREADS)]
-        return {
-            "one by one": one_by_one / seconds(lambda: publish(range(one_by_one))),
-            "shared": shared / seconds(lambda: list(threads.map(publish, parts))),
-            "many": many / seconds(lambda: producer.publish_many(Noop(n=n, padding=PADDING) for n in range(many))),
-            **{
-                f"pika, {outstanding}": publish_windowed(url, message, outstanding=outstanding, publishes=publishes)
-                for outstanding, publishes in ((1, one_by_one), (THREADS, shared), (1_000, many))
-            },
-        }
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -1,7 +1,7 @@
 """One connection to RabbitMQ with one channel that confirms. It is used until it breaks, never repaired."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import pika
@@ -16,6 +16,7 @@ log = structlog.get_logger(__name__)
 
 NOT_FOUND = 404
 STARTS_MAX = 1_000
+READ_BYTES = 64 * 1024
 
 
 class LinkEvents(Protocol):
@@ -41,18 +42,27 @@ class LinkEvents(Protocol):
 
 
 class _Connection(SelectConnection):
-    """A `SelectConnection` that can write a burst of messages with one system call.
+    """A `SelectConnection` that writes a burst of messages, and reads what comes, with one system call each.
 
-    pika hands each frame to the socket on its own: three calls per message, each of which lets go of the
-    interpreter's lock. Only here do we go below pika's public interface.
+    pika hands each frame to the socket on its own, after it has asked whether the socket takes something, and reads
+    until nothing is left: each of these calls lets go of the interpreter's lock. Only here do we go below pika's
+    public interface.
     """
 
     _body_max_length: int
+    _transport: Any
     _burst: list[bytes] | None = None
 
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
+    def __init__(self, parameters: pika.connection.Parameters, **named: Any) -> None:
         self._starts: dict[str, bytes] = {}
+        self._is_plain = parameters.ssl_options is None  # TLS has states of its own, which pika minds
+        super().__init__(parameters, **named)
+
+    def _proto_connection_made(self, transport: Any) -> None:
+        if self._is_plain:
+            transport._MAX_RECV_BYTES = READ_BYTES  # noqa: SLF001
+            transport._MAX_CONSUME_BYTES = 1  # noqa: SLF001  # what is left makes the loop come back
+        super()._proto_connection_made(transport)  # type: ignore[misc]
 
     def publish(self, channel: int, routing_key: str, properties: pika.BasicProperties, body: bytes) -> None:
         """As `Channel.basic_publish` does, with the frame that all messages of a type begin with made once."""
@@ -75,7 +85,15 @@ class _Connection(SelectConnection):
         finally:
             frames, self._burst = self._burst, None
             if frames and self.is_open:
-                self._output_marshaled_frames([b"".join(frames)])
+                self._write(b"".join(frames))
+
+    def _write(self, data: bytes) -> None:
+        transport, sent = self._transport, 0
+        if self._is_plain and not transport.get_write_buffer_size():
+            with suppress(OSError):  # full, or broken, which pika finds out as well
+                sent = transport._sock.send(data)  # noqa: SLF001
+        if sent < len(data):
+            self._output_marshaled_frames([data[sent:]])
 
     def _output_marshaled_frames(self, marshaled_frames: list[bytes]) -> None:
         if self._burst is None:
