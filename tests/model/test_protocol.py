@@ -5,7 +5,7 @@ from tests.model.explorer import explore
 from tests.model.properties import INNOCENT_BLAMED
 from tests.model.world import Budget, JobSpec, Model
 
-from penstock.workers.handler import UnknownPolicy
+from penstock.workers.effect import UnknownPolicy
 
 IN_LEDGER = JobSpec(accepted_by_ledger=True)
 SETTLED_LATER = JobSpec(transactional=False)

@@ -12,7 +12,7 @@ from tests.model.protocol import Protocol
 
 from penstock.ledger.effects import EffectState
 from penstock.ledger.transitions import Row
-from penstock.workers.handler import UnknownPolicy
+from penstock.workers.effect import UnknownPolicy
 
 NOBODY = -1  # no process has claimed the row
 GONE = -2  # a process that no longer exists has

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from penstock.console import dead, jobs, keys, outbox, quarantine, schedules
+from penstock.console.commands import Commands
 from penstock.console.dispatch import dispatch
 from penstock.console.doctor.command import doctor
-from penstock.console.exits import Commands
 from penstock.console.migrate import migrate
 from penstock.console.publish import publish
 from penstock.console.rebuild import rebuild

@@ -28,9 +28,9 @@ from penstock.workers import Registry
 from penstock.workers.entry import Entry, Read
 
 try:
+    from penstock.producers.gateway.app import document_of
     from penstock.producers.gateway.catalogue import Catalogue, KnownType
     from penstock.producers.gateway.gateway import Gateway
-    from penstock.producers.gateway.openapi import document_of
     from penstock.producers.gateway.server import serve
     from penstock.producers.gateway.settings import GatewaySettings
 except ModuleNotFoundError as error:

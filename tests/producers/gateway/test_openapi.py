@@ -11,7 +11,7 @@ from tests.producers.gateway.running import CATALOGUE, RunningGateway
 from tests.producers.gateway.test_credentials import a_key
 
 from penstock.ledger.database import Ledger
-from penstock.producers.gateway.openapi import document_of
+from penstock.producers.gateway.app import document_of
 from penstock.producers.gateway.watch import Watch
 
 RUN_SECONDS_MAX = 120

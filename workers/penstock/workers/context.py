@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from penstock.ledger.admission import Claim
-    from penstock.schemas import Job, Keyring
-    from penstock.workers.entry import Entry
+    from penstock.schemas import Contract, Job, Keyring
+    from penstock.workers.effect import Unknown
     from penstock.workers.sessions import HandlerSessions
 
 
@@ -41,7 +41,7 @@ class Context:
 
     __slots__ = (
         "_claim",
-        "_entry",
+        "_contract",
         "_follow_ups",
         "_in_transaction",
         "_is_cancel_requested",
@@ -50,20 +50,23 @@ class Context:
         "_result",
         "_sessions",
         "_started_at",
+        "_unknown",
         "is_completed",
     )
 
     def __init__(
         self,
         claim: Claim,
-        entry: Entry,
+        contract: Contract,
         *,
+        unknown: Unknown,
         sessions: HandlerSessions,
         is_cancel_requested: Callable[[str], bool],
         keyring: Keyring | None = None,
     ) -> None:
         self._claim = claim
-        self._entry = entry
+        self._contract = contract
+        self._unknown = unknown
         self._sessions = sessions
         self._is_cancel_requested = is_cancel_requested
         self._keyring = keyring
@@ -103,7 +106,7 @@ class Context:
     def deadline(self) -> datetime:
         if self._started_at is None:
             self._started_at = datetime.now(UTC)
-        return self._started_at + timedelta(seconds=self._entry.contract.timeout_seconds)
+        return self._started_at + timedelta(seconds=self._contract.timeout_seconds)
 
     @property
     def log(self) -> Any:
@@ -141,7 +144,7 @@ class Context:
         """Stop here and run again after `seconds`, without using up an attempt. Not for `at_most_once` jobs."""
         if not 0 <= seconds <= 366 * 86400:
             raise ValueError(f"snooze takes between 0 seconds and a year, not {seconds}")
-        if self._entry.contract.guarantee == "at_most_once":
+        if self._contract.guarantee == "at_most_once":
             raise RuntimeError(f"{self._claim.type} is at_most_once: what has started cannot be put off and run again")
         raise Snoozed(seconds)
 
@@ -247,7 +250,7 @@ class Context:
             raise RuntimeError(f"{what} stands inside ctx.transaction() or ctx.checkpoint(): put it before or after")
 
     def _resume(self, step: str, known: effects.Effect) -> EffectStep:
-        how = resume(known.state, self._entry.unknown)
+        how = resume(known.state, self._unknown.policy)
         if how is Resumption.PARK:
             raise OutcomeUnknown(f"step {step!r}: an earlier attempt stopped between the effect and its record")
         needed = how is not Resumption.SKIP
@@ -259,7 +262,7 @@ class Context:
 
     def _ask(self, step: str, key: str) -> bool:
         """The provider's answer; raises `OutcomeUnknown` when it has none."""
-        answer = self._entry.ask(step, key) if self._entry.ask is not None else None
+        answer = self._unknown.ask(step, key) if self._unknown.ask is not None else None
         if answer is None:
             raise OutcomeUnknown(f"step {step!r}: the provider cannot tell whether it happened")
         return answer
@@ -276,7 +279,7 @@ class Context:
     def _open(self) -> Iterator[Connection]:
         """A connection whose loss is told apart from the handler's own errors by its state, not by the exception."""
         self._require_no_transaction("ctx.transaction() or ctx.checkpoint()")
-        with self._sessions.connection(timeout_seconds=self._entry.contract.timeout_seconds) as connection:
+        with self._sessions.connection(timeout_seconds=self._contract.timeout_seconds) as connection:
             self._in_transaction = True
             try:
                 yield connection

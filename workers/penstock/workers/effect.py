@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic_core
 
@@ -11,9 +13,20 @@ from penstock.ledger.effects import EffectState
 
 if TYPE_CHECKING:
     from penstock.ledger.effects import Effect
-    from penstock.workers.handler import UnknownPolicy
 
 RESULT_BYTES_MAX = 64 * 1024
+
+UnknownPolicy = Literal["retry_same_key", "ask_provider", "park"]
+# Gets the step and its idempotency key; says whether the effect happened, or None if nobody can tell.
+Ask = Callable[[str, str], bool | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """What a handler has declared for a step whose outcome a crash has left open. `ask` goes with `ask_provider`."""
+
+    policy: UnknownPolicy = "retry_same_key"
+    ask: Ask | None = None
 
 
 class Resumption(Enum):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,6 +11,7 @@ from dramatiq.asyncio import async_to_sync
 
 from penstock.schemas import PayloadError
 from penstock.schemas.upcasting import older_versions, read_older
+from penstock.workers.effect import Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from penstock.schemas import Contract, Job
     from penstock.schemas.sensitive import Seals
     from penstock.workers.context import Context
-    from penstock.workers.handler import Ask, UnknownPolicy
 
 
 async def _nothing() -> None:
@@ -48,8 +48,7 @@ class Entry:
     read: Read
     call: Callable[[Any, Context], Any]
     is_async: bool = False
-    unknown: UnknownPolicy = "retry_same_key"
-    ask: Ask | None = None
+    unknown: Unknown = field(default_factory=Unknown)
     job_class: type[Job] | None = None
     sensitive: frozenset[str] = frozenset()
 
@@ -67,8 +66,7 @@ def handler_entry(
     *,
     actor: dramatiq.Actor[Any, Any],
     is_async: bool,
-    unknown: UnknownPolicy,
-    ask: Ask | None,
+    unknown: Unknown,
 ) -> Entry:
     """A function that was tagged with `@handler`."""
     return Entry(
@@ -78,7 +76,6 @@ def handler_entry(
         call=function,
         is_async=is_async,
         unknown=unknown,
-        ask=ask,
         job_class=job_class,
         sensitive=job_class.__sensitive__,
     )

@@ -100,7 +100,8 @@ class Executor:
         while True:
             ctx = Context(
                 claim,
-                entry,
+                entry.contract,
+                unknown=entry.unknown,
                 sessions=self._sessions,
                 is_cancel_requested=self._is_cancel_requested,
                 keyring=self._keyring,

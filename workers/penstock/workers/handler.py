@@ -3,18 +3,15 @@
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from penstock.schemas import ContractError, Job
+from penstock.workers.effect import Ask, Unknown, UnknownPolicy
 
 if TYPE_CHECKING:
     from penstock.workers.context import Context
 
 J = TypeVar("J", bound=Job)
-UnknownPolicy = Literal["retry_same_key", "ask_provider", "park"]
-# Gets the step and its idempotency key; says whether the effect happened, or None if nobody can tell.
-Ask = Callable[[str, str], bool | None]
-
 TAG = "__penstock_handler__"
 
 
@@ -23,8 +20,7 @@ class HandlerTag:
     """What `@handler` notes on a function."""
 
     job_class: type[Job]
-    unknown: UnknownPolicy
-    ask: Ask | None
+    unknown: Unknown
 
 
 def handler(
@@ -51,7 +47,7 @@ def handler(
             raise ContractError(f"@handler({job_class.__name__}) must stand above a function, not {function!r}")
         if len(inspect.signature(function).parameters) != 2:
             raise ContractError(f"{function.__qualname__} must take two arguments: (job, ctx)")
-        setattr(function, TAG, HandlerTag(job_class, unknown, ask))
+        setattr(function, TAG, HandlerTag(job_class, Unknown(unknown, ask)))
         return function
 
     return tag

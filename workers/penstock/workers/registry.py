@@ -78,7 +78,7 @@ class Registry:
         )
         is_async = inspect.iscoroutinefunction(function)
         self._put(
-            handler_entry(tag.job_class, function, actor=actor, is_async=is_async, unknown=tag.unknown, ask=tag.ask),
+            handler_entry(tag.job_class, function, actor=actor, is_async=is_async, unknown=tag.unknown),
             function,
         )
 

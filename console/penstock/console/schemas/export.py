@@ -43,7 +43,7 @@ def _openapi(registry: Registry) -> Documents:
     if find_spec("fastapi") is None:
         return {}
     from penstock.console.serving import catalogue_of  # noqa: PLC0415 - not everybody has it
-    from penstock.producers.gateway.openapi import document_of  # noqa: PLC0415
+    from penstock.producers.gateway.app import document_of  # noqa: PLC0415
 
     return {"openapi.json": document_of(catalogue_of(registry))}
 

@@ -3,7 +3,9 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from typing import Any
 
+import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -12,11 +14,13 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp
 
+from penstock.producers.gateway.catalogue import Catalogue
 from penstock.producers.gateway.frame import Frame
 from penstock.producers.gateway.gateway import Gateway
 from penstock.producers.gateway.job_routes import add_job_routes
 from penstock.producers.gateway.openapi import openapi
 from penstock.producers.gateway.problems import Problem, invalid
+from penstock.producers.gateway.settings import GatewaySettings
 from penstock.producers.gateway.status_routes import add_health_routes, add_metrics_route
 from penstock.schemas.version import __version__
 
@@ -57,6 +61,12 @@ def routes(gateway: Gateway) -> FastAPI:
     add_health_routes(app, gateway.health)
     app.openapi = lambda: openapi(app, gateway.catalogue, asks_credentials=gateway.guard.asks_credentials)  # type: ignore[method-assign]
     return app
+
+
+def document_of(catalogue: Catalogue) -> dict[str, Any]:
+    """The OpenAPI document of a gateway with these types, without a gateway that runs."""
+    gateway = Gateway(GatewaySettings(), catalogue, asks_credentials=True, log=structlog.get_logger())
+    return routes(gateway).openapi()
 
 
 def _with_id(problem: Problem, request: Request) -> Response:

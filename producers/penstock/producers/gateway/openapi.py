@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-import structlog
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
@@ -38,16 +37,6 @@ def openapi(app: FastAPI, catalogue: Catalogue, *, asks_credentials: bool) -> di
             document["security"] = [{"bearer": []}]
         app.openapi_schema = document
     return app.openapi_schema
-
-
-def document_of(catalogue: Catalogue) -> dict[str, Any]:
-    """The document of a gateway with these types, without a gateway that runs."""
-    from penstock.producers.gateway.app import routes  # noqa: PLC0415 - the application itself asks for its document
-    from penstock.producers.gateway.gateway import Gateway  # noqa: PLC0415
-    from penstock.producers.gateway.settings import GatewaySettings  # noqa: PLC0415
-
-    gateway = Gateway(GatewaySettings(), catalogue, asks_credentials=True, log=structlog.get_logger())
-    return routes(gateway).openapi()
 
 
 def reference(model: type) -> dict[str, str]:
