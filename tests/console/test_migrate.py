@@ -35,7 +35,7 @@ def test_a_newer_schema_is_left_alone(penstock: Command, sqlite_url: str, monkey
     """In the middle of a deploy the old release may still be asked to migrate."""
     monkeypatch.setenv("PENSTOCK_DATABASE_URL", sqlite_url)
     with Ledger(sqlite_url).session() as session:
-        session.connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        session.connection.execute(text("UPDATE penstock_revision SET version_num = '9999'"))
     answer = penstock("migrate", "--json")
     assert answer.code == 0
     assert answer.document["after"] == "9999"
@@ -48,8 +48,8 @@ def test_a_schema_that_is_too_new_is_refused_with_what_to_install(
     """By `migrate`, and by whoever runs jobs."""
     monkeypatch.setenv("PENSTOCK_DATABASE_URL", sqlite_url)
     with Ledger(sqlite_url).session() as session:
-        session.connection.execute(text("UPDATE alembic_version SET version_num = '9999-9999'"))
-    for words in (["migrate"], ["worker", "--jobs", "tests.console.handlers"]):
+        session.connection.execute(text("UPDATE penstock_revision SET version_num = '9999-9999'"))
+    for words in (["migrate"], ["worker", "--jobs", "tests.console.handlers", "--metrics-port", "0"]):
         answer = penstock(*words)
         assert answer.code == 1
         assert "too new for this release: install one that knows revision 9999" in answer.err

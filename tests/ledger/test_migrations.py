@@ -15,7 +15,7 @@ from tests.servers.ports import free_port
 from penstock.ledger import migrations, tables
 from penstock.ledger.database import Ledger, LedgerUnavailable, Session
 from penstock.ledger.migrations import migrate
-from penstock.ledger.revision import SchemaUnfit, check_schema, known_revisions
+from penstock.ledger.revision import VERSION_TABLE, SchemaUnfit, check_schema, known_revisions
 
 
 @pytest.fixture(params=["postgres", "sqlite"])
@@ -70,7 +70,8 @@ def test_the_tables_are_what_the_migrations_make(empty: Ledger) -> None:
     """As alembic compares them."""
     migrate(_url(empty))
     with empty.session() as session:
-        context = MigrationContext.configure(session.connection, opts={"compare_type": _as_sqlalchemy_does(empty)})
+        options = {"compare_type": _as_sqlalchemy_does(empty), "version_table": VERSION_TABLE}
+        context = MigrationContext.configure(session.connection, opts=options)
         assert compare_metadata(context, tables.metadata) == []
 
 
@@ -94,7 +95,7 @@ def test_a_ledger_without_tables_is_told_from_a_current_one(empty: Ledger) -> No
 def test_an_older_schema_is_refused_with_what_to_run(ledger: Ledger) -> None:
     """This release knows a later step than the one that the ledger is at."""
     with ledger.session() as session:
-        session.connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
+        session.connection.exec_driver_sql("UPDATE penstock_revision SET version_num = '0001'")
         with pytest.raises(SchemaUnfit, match=r"is at 0001, .* run `penstock migrate`"):
             check_schema(session)
 
@@ -103,23 +104,26 @@ def test_an_older_schema_is_refused_with_what_to_run(ledger: Ledger) -> None:
 def test_a_newer_schema_that_was_made_for_this_release_too_is_good_enough(ledger: Ledger, revision: str) -> None:
     """During a deploy the old release runs on the new schema: migrations expand."""
     with ledger.session() as session:
-        session.connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{revision}'")
+        session.connection.exec_driver_sql(f"UPDATE penstock_revision SET version_num = '{revision}'")
         assert f"at {revision}, newer than this release" in check_schema(session)
 
 
 def test_a_schema_that_is_too_new_is_refused_with_what_to_install(ledger: Ledger) -> None:
     """A later release has taken something away that this one needs, and says so in the name of its revision."""
     with ledger.session() as session:
-        session.connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9002-9001'")
+        session.connection.exec_driver_sql("UPDATE penstock_revision SET version_num = '9002-9001'")
         with pytest.raises(SchemaUnfit, match=r"at 9002-9001, too new .* install one that knows revision 9001"):
             check_schema(session)
 
 
-def test_the_revision_of_another_program_is_told_from_ours(ledger: Ledger) -> None:
-    """Handlers keep their own tables in the ledger's database, and Alembic knows only one name for its table."""
+@pytest.mark.parametrize(
+    "lost", ["UPDATE penstock_revision SET version_num = '1975ea83b712'", "DELETE FROM penstock_revision"]
+)
+def test_a_ledger_of_which_nothing_says_the_revision_is_refused(ledger: Ledger, lost: str) -> None:
+    """It is never taken for an empty one."""
     with ledger.session() as session:
-        session.connection.exec_driver_sql("UPDATE alembic_version SET version_num = '1975ea83b712'")
-        with pytest.raises(SchemaUnfit, match="no revision of Penstock's: let the other program"):
+        session.connection.exec_driver_sql(lost)
+        with pytest.raises(SchemaUnfit, match=r"nothing says which revision .* penstock_revision holds (1975|none)"):
             check_schema(session)
 
 
@@ -177,20 +181,22 @@ def _drop_all(connection: Connection) -> None:
 
 
 def _details(session: Session) -> set[tuple[Any, ...]]:
-    """Everything that the database says about its tables and indexes, but for alembic's own."""
+    """Everything that the database says about its tables and indexes, but for where the revision stands."""
     if session.dialect.name == "sqlite":
-        query = "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE '%alembic%' AND name NOT LIKE 'sqlite_%'"
+        query = (
+            "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE '%penstock_revision%' AND name NOT LIKE 'sqlite_%'"
+        )
         found = session.connection.exec_driver_sql(query).all()
         return {(name, part) for name, sql in found for part in _parts(sql)}
     queries = [
         """SELECT indexname, indexdef FROM pg_indexes
-        WHERE schemaname = 'public' AND tablename <> 'alembic_version'""",
+        WHERE schemaname = 'public' AND tablename <> 'penstock_revision'""",
         """SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns
-        WHERE table_schema = 'public' AND table_name <> 'alembic_version'""",
+        WHERE table_schema = 'public' AND table_name <> 'penstock_revision'""",
         """SELECT relname, CAST(reloptions AS text) FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
-        WHERE nspname = 'public' AND relkind = 'r' AND relname <> 'alembic_version'""",
+        WHERE nspname = 'public' AND relkind = 'r' AND relname <> 'penstock_revision'""",
         """SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
-        WHERE connamespace = 'public'::regnamespace AND conname NOT LIKE 'alembic%%'""",
+        WHERE connamespace = 'public'::regnamespace AND conname NOT LIKE 'penstock_revision%%'""",
     ]
     return {tuple(row) for query in queries for row in session.connection.exec_driver_sql(query)}
 
@@ -206,4 +212,4 @@ def test_no_table_is_made_that_nobody_declares(ledger: Ledger) -> None:
         found = MetaData()
         found.reflect(session.connection)
         made: dict[str, Table] = dict(found.tables)
-    assert made.keys() - {"alembic_version"} == tables.metadata.tables.keys()
+    assert made.keys() - {"penstock_revision"} == tables.metadata.tables.keys()

@@ -11,8 +11,13 @@ from sqlalchemy import inspect, text
 
 from penstock.ledger.database import Session
 
+VERSION_TABLE = "penstock_revision"
+# Alembic's own name for it, which is everybody's: up to revision 0008 ours stood there too.
+SHARED_TABLE = "alembic_version"
+_MADE_FIRST = {"aliases", "attempts", "audit", "dedup_keys", "effects", "jobs", "leases", "processes", "quarantine"}
+
 _VERSIONS = Path(__file__).parent / "migrations" / "versions"
-_REVISION = re.compile(r"(?P<number>\d{4})(-(?P<oldest>\d{4}))?")
+_REVISION = re.compile(r"\d{4}(-\d{4})?")
 
 
 class SchemaUnfit(RuntimeError):
@@ -38,26 +43,31 @@ def judge_schema(current: str | None, *, known: list[str]) -> str:
 
 def check_newer(current: str, *, known: list[str]) -> None:
     """Raises `SchemaUnfit` if a release that does not know this revision cannot run on it."""
-    read = _REVISION.fullmatch(current)
-    if read is None:
-        raise SchemaUnfit(
-            f"the table alembic_version holds {current!r}, which is no revision of Penstock's: let the other program "
-            "keep its own in a table of another name (Alembic's `version_table`)"
-        )
-    newest = known[-1].partition("-")[0]
-    if read["oldest"] is not None and read["oldest"] > newest:
+    oldest, newest = current.partition("-")[2], known[-1].partition("-")[0]
+    if oldest > newest:
         raise SchemaUnfit(
             f"the ledger's schema is at {current}, too new for this release: install one that knows revision "
-            f"{read['oldest']}, this one knows up to {newest}"
+            f"{oldest}, this one knows up to {newest}"
         )
 
 
 def revision_of(session: Session) -> str | None:
-    """The schema that the ledger has; None without tables."""
-    if not inspect(session.connection).has_table("alembic_version"):
+    """The schema that the ledger has; None without tables. Raises `SchemaUnfit` if nothing says which.
+
+    What stands in Alembic's own table, and beside no ledger, is not ours.
+    """
+    there = set(inspect(session.connection).get_table_names())
+    table = VERSION_TABLE if VERSION_TABLE in there else SHARED_TABLE
+    if table == SHARED_TABLE and not there >= _MADE_FIRST:
         return None
-    found: str | None = session.connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    return found
+    query = text(f"SELECT version_num FROM {table}")
+    found = list(session.connection.execute(query).scalars()) if table in there else []
+    if len(found) == 1 and _REVISION.fullmatch(found[0]):
+        return str(found[0])
+    raise SchemaUnfit(
+        f"nothing says which revision the ledger's tables have, {table} holds {', '.join(found) or 'none'}: let the "
+        f"table {VERSION_TABLE} hold the one that `penstock migrate` said last, as `version_num`"
+    )
 
 
 def known_revisions() -> list[str]:

@@ -20,6 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import TypeEngine
 
+from penstock.ledger.revision import VERSION_TABLE
 from penstock.ledger.tables import metadata as ledger_tables
 from penstock.pipelines.contracts import LINE, SOURCE, ColumnType, CsvShape
 from penstock.pipelines.errors import TableNotFitting
@@ -31,7 +32,6 @@ TYPES: dict[ColumnType, type[TypeEngine[Any]]] = {
     "date": Date,
     "boolean": Boolean,
 }
-OTHER_TABLES_OF_THE_LEDGER = {"alembic_version"}
 
 
 class Target:
@@ -43,7 +43,7 @@ class Target:
     def __init__(self, job: CsvShape) -> None:
         rejected = f"{job.table}_rejected"
         for name in (job.table, rejected):
-            if name in ledger_tables.tables or name in OTHER_TABLES_OF_THE_LEDGER:
+            if name in ledger_tables.tables or name == VERSION_TABLE:
                 raise TableNotFitting(f"{name} is a table of the ledger; choose another name")
         tables = MetaData()
         required = set(job.required)
