@@ -140,7 +140,7 @@ def test_a_pool_goes_on_without_connections_behind_which_nobody_moves(
     """The kernel answers for the server's process, so that no keepalive fails; nobody waits for it for ever."""
     url = private_postgres.create_database()
     migrate(url)
-    constants = {"penstock.ledger.database.ANSWER_SECONDS_MAX": 3.0}
+    constants = {"penstock.ledger.bounded_connection.ANSWER_SECONDS_MAX": 3.0}
     with (
         trial(url, virtual_hosts.next_url(), tmp_path, constants=constants) as its,
         its.under_load("frozen backends"),

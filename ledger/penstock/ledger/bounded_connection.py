@@ -10,18 +10,19 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 
+# The server has answered by then, or never will: it ends each statement earlier.
+ANSWER_SECONDS_MAX = 60.0
+
 
 class BoundedConnection(psycopg.Connection[Any]):
-    """psycopg's, with `answer_seconds_max` for each answer; then it is closed, and raises `OperationalError`."""
-
-    answer_seconds_max: float
+    """psycopg's, with so long for each answer; then it is closed, and raises `OperationalError`."""
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """`timeout` is what notifications are waited for."""
         if timeout is not None:
             return super().wait(gen, interval, timeout)
         try:
-            return super().wait(gen, interval, self.answer_seconds_max)
+            return super().wait(gen, interval, ANSWER_SECONDS_MAX)
         except psycopg.OperationalError:
             if self.info.transaction_status == TransactionStatus.ACTIVE:
                 self.close()  # an answer that came now would be taken for that to the next question

@@ -17,8 +17,6 @@ from penstock.ledger.dialects import BadValue, Columns, Dialect, Postgres, SQLit
 
 LOCK_TIMEOUT_SECONDS = 5
 STATEMENT_TIMEOUT_SECONDS = 30
-# The server has answered by then, or never will.
-ANSWER_SECONDS_MAX = 60.0
 IDLE_IN_TRANSACTION_SECONDS = 15
 SQLITE_BUSY_SECONDS = 30
 SERIALIZATION_FAILURES = ("40001", "40P01")  # somebody else won: the same statement again will do
@@ -61,7 +59,7 @@ class Ledger:
         """
         engine = self.engine(purpose="engine")
         if not is_patient and self.dialect.name == "postgresql":
-            _bound_answers(engine, seconds=ANSWER_SECONDS_MAX)
+            _bound_answers(engine)
         try:
             return Session(engine.connect(), self.dialect)
         except DBAPIError as error:
@@ -246,11 +244,9 @@ def _postgres_engine(url: URL, *, purpose: Purpose, pool_size: int) -> Engine:
     return engine
 
 
-def _bound_answers(engine: Engine, *, seconds: float) -> None:
+def _bound_answers(engine: Engine) -> None:
     def connect(_dialect: object, _record: object, words: Sequence[Any], options: dict[str, Any]) -> BoundedConnection:
-        connection = BoundedConnection.connect(*words, **options)
-        connection.answer_seconds_max = seconds
-        return connection
+        return BoundedConnection.connect(*words, **options)
 
     event.listen(engine, "do_connect", connect)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import psycopg
 
+from penstock.ledger.bounded_connection import BoundedConnection
 from penstock.producers.outbox.ddl import DDL
 from penstock.producers.outbox.insertion import CHANNEL, WATCH_LOCK
 from penstock.producers.outbox.rows import COLUMNS, Row
@@ -87,10 +88,12 @@ def create_outbox(url: str) -> bool:
     return True
 
 
-def _connect(url: str) -> psycopg.Connection:
+def _connect(url: str) -> BoundedConnection:
     """Raises `OutboxUnavailable`."""
     try:
-        return psycopg.connect(url, autocommit=True, application_name="penstock-relay", connect_timeout=CONNECT_SECONDS)
+        return BoundedConnection.connect(
+            url, autocommit=True, application_name="penstock-relay", connect_timeout=CONNECT_SECONDS
+        )
     except psycopg.OperationalError as error:
         raise OutboxUnavailable(f"cannot connect to the database of the outbox: {error}") from None
     except psycopg.Error:  # it may have a part of the password in it
