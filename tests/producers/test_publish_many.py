@@ -21,6 +21,15 @@ def test_twenty_thousand_jobs_arrive_and_the_receipts_are_in_their_order(queues:
     assert sorted(queues.ids()) == sorted(receipt.job_id for receipt in receipts)
 
 
+def test_jobs_of_more_bytes_than_the_socket_takes_at_once_arrive_whole(queues: Queues, producer: Producer) -> None:
+    """What the first write leaves over goes out as soon as there is room, before what comes after it."""
+    texts = [f"{n:03}" * 40_000 for n in range(120)]
+
+    producer.publish_many(AddRow(n=n, text=text) for n, text in enumerate(texts))
+
+    assert [json.loads(message.body)["text"] for message in queues.take()] == texts
+
+
 def test_a_generator_is_read_only_as_far_as_is_under_way(queues: Queues) -> None:
     """So a generator of millions needs the memory of thousands."""
     confirmed_before: list[int] = []
