@@ -25,10 +25,24 @@ def test_without_a_broker_the_job_goes_into_the_ledger(penstock: Command, sessio
 
 
 def test_the_same_key_twice_is_the_same_job(penstock: Command, session: Session) -> None:
-    """The second receipt has the first one's id."""
-    words = ("publish", "demo.add", '{"n":1}', "--queue", "demo", "--key", "k", "--json")
-    assert penstock(*words).document["job_id"] == penstock(*words).document["job_id"]
+    """The second receipt has the first one's id, and says so, to programs and to people."""
+    words = ("publish", "demo.add", '{"n":1}', "--queue", "demo", "--key", "k")
+    first, second, said = penstock(*words, "--json").document, penstock(*words, "--json").document, penstock(*words)
+    assert second["job_id"] == first["job_id"]
+    assert (first["duplicate"], second["duplicate"]) == (False, True)
+    assert said.code == 0
+    assert "duplicate  yes: this job came first under the key" in said.out
+    assert first["job_id"] in said.out
     assert len(list_jobs(session)) == 1
+
+
+def test_another_payload_under_the_same_key_is_an_error(penstock: Command, session: Session) -> None:
+    """Not a duplicate that nobody hears of."""
+    words = ("--queue", "demo", "--key", "k")
+    assert penstock("publish", "demo.add", '{"n":1}', *words).code == 0
+    answer = penstock("publish", "demo.add", '{"n":2}', *words)
+    assert answer.code == 1
+    assert "belongs to another job with another payload" in answer.error
 
 
 def test_the_receipt_is_readable(penstock: Command, session: Session) -> None:
@@ -113,6 +127,7 @@ def test_a_job_goes_through_rabbitmq_where_there_is_one(penstock: Command, full:
     answer = penstock("publish", "demo.add", '{"n":1}', "--key", "k", "--json")
     typed = penstock("publish", "demo.add", '{"n":2,"m":3}', "--jobs", HANDLERS, "--json")
     assert (answer.code, answer.document["durability"], answer.err) == (0, "broker", "")
+    assert answer.document["duplicate"] is None
     assert list_jobs(full) == []
     with pika.BlockingConnection(pika.URLParameters(broker_url)) as connection:
         channel = connection.channel()
@@ -121,6 +136,16 @@ def test_a_job_goes_through_rabbitmq_where_there_is_one(penstock: Command, full:
             _, properties, got = message
             assert properties.message_id == receipt["job_id"]
             assert got == body
+
+
+def test_nobody_says_of_a_job_for_rabbitmq_whether_it_is_a_duplicate(
+    penstock: Command, full: Session, broker_url: str
+) -> None:
+    """The claim finds out, and `jobs show` says it by either id; without a key there is nothing to find out."""
+    topology.declare(broker_url, {"demo": {"demo.add"}}, name="test")
+    said = penstock("publish", "demo.add", '{"n":1}', "--key", "k").out
+    assert "duplicate  not known before a worker claims it: `penstock jobs show` tells" in said
+    assert "duplicate" not in penstock("publish", "demo.add", '{"n":1}').out
 
 
 def test_a_type_without_a_queue_is_a_problem_with_its_remedy(penstock: Command, full: Session) -> None:

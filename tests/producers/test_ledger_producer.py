@@ -28,10 +28,17 @@ def ledger(ledger_url: str) -> LedgerProducer:
 
 
 def test_the_same_key_twice_is_answered_with_the_first_id(ledger: LedgerProducer) -> None:
-    """The second one is absorbed."""
+    """The second one is absorbed, and its receipt says so."""
     first = ledger.publish(AddRow(n=1), key="row-1")
-    assert ledger.publish(AddRow(n=1), key="row-1").job_id == first.job_id
-    assert (first.key, first.durability) == ("row-1", "ledger")
+    assert (first.key, first.durability, first.duplicate) == ("row-1", "ledger", False)
+    again = ledger.publish(AddRow(n=1), key="row-1")
+    assert (again.job_id, again.duplicate) == (first.job_id, True)
+    assert [it.duplicate for it in ledger.publish_many((AddRow(n=n), f"row-{n}") for n in (1, 2, 2))] == [
+        True,
+        False,
+        True,
+    ]
+    assert ledger.publish(AddRow(n=1), key="row-1", job_id=first.job_id).duplicate is True
 
 
 def test_another_payload_under_a_known_key_gets_no_receipt(ledger: LedgerProducer, ledger_url: str) -> None:

@@ -49,14 +49,21 @@ def publish(
                 "key": receipt.key,
                 "durability": receipt.durability,
                 "confirmed_at": receipt.confirmed_at,
+                "duplicate": receipt.duplicate,
             }
         )
     else:
         survives = {"broker": "what a quorum of RabbitMQ survives", "ledger": "the loss of the broker too"}
+        said = {
+            True: "yes: this job came first under the key, and nothing runs besides",
+            False: "no: it is the first under this key",
+            None: "not known before a worker claims it: `penstock jobs show` tells",
+        }
         print_facts(
             [
                 ("job", receipt.job_id),
                 ("key", receipt.key if receipt.key != receipt.job_id else ""),
                 ("receipt", f"{receipt.durability}: survives {survives[receipt.durability]}"),
+                ("duplicate", said[receipt.duplicate] if key is not None else ""),
             ]
         )

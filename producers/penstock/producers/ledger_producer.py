@@ -155,7 +155,8 @@ def _answer(message: Message, admission: Admission, now: datetime) -> Receipt | 
         return KeyConflict(f"{text}: publish it under another key", job_id=message.id)
     if outcome is Admitted.MISMATCH:
         return InvalidJob("this id is known under another type or key: publish it under a new one", job_id=message.id)
-    return Receipt(admission.first.get(message.id, message.id), message.key or message.id, "ledger", now)
+    job_id, is_known = admission.first.get(message.id, message.id), outcome is Admitted.DUPLICATE
+    return Receipt(job_id, message.key or message.id, "ledger", now, duplicate=is_known)
 
 
 def _message(publish: Publish, *, app_id: str | None, keyring: Keyring | None) -> Message:
