@@ -14,6 +14,7 @@ from tests.waiting import until
 from tests.workers.test_versions import Greet, greet
 
 from penstock.console.serving import catalogue_of
+from penstock.ledger import failpoints
 from penstock.ledger.database import Session
 from penstock.ledger.jobs import list_jobs, show_job
 from penstock.schemas import Keyring
@@ -46,6 +47,16 @@ def test_an_embedded_ledger_is_made_by_itself(running: Starter) -> None:
     until(lambda: httpx.get(f"{url_of(gateway)}/readyz").status_code == 200, what="readiness")
     assert "penstock_gateway_ready 1.0" in httpx.get(f"{url_of(gateway)}/metrics").text
     assert "for one host only" in gateway.text
+
+
+def test_failpoints_in_the_environment_are_said_at_the_start(
+    running: Starter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has set them in production finds out soon."""
+    monkeypatch.setenv(failpoints.VARIABLE, str(tmp_path))
+    gateway = running("serve", "--jobs", HANDLERS, "--port", "0", "--no-auth")
+    url_of(gateway)
+    assert "this process can be killed at its failpoints" in gateway.text
 
 
 def test_a_metrics_port_that_cannot_be_is_refused(penstock: Command) -> None:

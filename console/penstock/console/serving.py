@@ -20,6 +20,7 @@ from penstock.console.settings import ConsoleSettings, keyring_of
 from penstock.console.surroundings import check_log_level, check_port
 from penstock.ledger.api_keys import usable_keys
 from penstock.ledger.database import Ledger
+from penstock.ledger.failpoints import warn_if_armed
 from penstock.producers.status_server import StatusServer
 from penstock.schemas import Keyring
 from penstock.schemas.documents import clear_schema
@@ -79,6 +80,7 @@ def run_gateway(options: ServeOptions) -> None:
         say_embedded(ledger)
         logs.configure(settings.log_level)
         log = structlog.get_logger()
+        warn_if_armed(log)
         if options.with_auth and settings.jwks_url is None:
             _warn_without_keys(ledger, log=log)
         gateway = Gateway(settings, catalogue, asks_credentials=options.with_auth, log=log)
