@@ -43,7 +43,7 @@ def measure(servers: Servers, scale: float) -> Sample:
 
 
 def by_psycopg(servers: Servers, jobs: int) -> float:
-    """Transactions per second, each in three round trips: psycopg's own BEGIN, the first write, the second with COMMIT."""
+    """Transactions per second, each in three round trips: BEGIN by psycopg, a write, a write with COMMIT."""
     with fresh_site(servers) as site, ThreadPoolExecutor(THREADS) as threads:
         with psycopg.connect(site.database) as connection:
             connection.execute("CREATE TABLE done AS SELECT n, false AS done FROM generate_series(1, %s) AS n", [jobs])
