@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 ONE_BY_ONE = 800
 SHARED = 4_000
 MANY = 20_000
-# One second of a machine may be slower than the next: who is slow publishes in turns with the others. Who has a thousand
-# under way would spend his turns beginning and ending.
+# One second of a machine may be slower than the next: who is slow publishes in turns with the others. Who has a
+# thousand under way would spend his turns beginning and ending.
 TURNS = 8
 IN_TURNS = {
     "dramatiq, confirmed": ONE_BY_ONE,
