@@ -44,7 +44,9 @@ def test_a_job_that_failed_shows_its_failures(gateway: RunningGateway, session: 
     assert "the next is due" in document["waits_for"]
 
 
-@pytest.mark.parametrize("job_id", ["x", "1", "%00", "01a20816-54c3-4791-a119-8b04ac81d790", new_job_id()])
+@pytest.mark.parametrize(
+    "job_id", ["x", "1", "%00", "01a20816-54c3-4791-a119-8b04ac81d790", pytest.param(new_job_id(), id="a new one")]
+)
 @pytest.mark.parametrize("below", ["", "/events", "/cancel"])
 def test_an_unknown_job_is_not_found(door: RunningGateway, job_id: str, below: str) -> None:
     """Whatever its id looks like."""
