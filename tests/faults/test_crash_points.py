@@ -56,6 +56,8 @@ IN_SUPERVISOR = (Failpoint.DEATH_SEEN, Failpoint.DEATH_RECORDED)
 ANSWERS = (Failpoint.CLAIMED, Failpoint.SETTLING, Failpoint.SETTLED)
 JOBS = 3
 NONE, PERHAPS_ONE, ONE = range(1), range(2), range(1, 2)
+# The lease of one that was killed runs out: after a second or two here, after 5 s and 15 s otherwise.
+LEASES = {"dispatcher.LEASE_SECONDS": 1.0, "replier.LEASE_SECONDS": 2.0}
 # The others are reached by the thread that has the effects, or before any.
 UNKNOWN = {Failpoint.HAPPENED: ONE, Failpoint.SETTLING: PERHAPS_ONE, Failpoint.SETTLED: PERHAPS_ONE}
 
@@ -111,7 +113,8 @@ def scene(
     site.make_effects_table()
     with Provider(folder) as provider:
         scene = Scene(site, Points(folder), provider)
-        with site.pool(modules=["tests.faults.jobs"], threads=1, environment=scene.environment()) as pool:
+        options: dict[str, Any] = {"threads": 1, "environment": scene.environment(), "constants": LEASES}
+        with site.pool(modules=["tests.faults.jobs"], **options) as pool:
             consuming(pool)
             yield scene
             assert pool.stop() == 0
