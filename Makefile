@@ -6,6 +6,9 @@ PYTHON := $(shell for name in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --constraint constraints.txt
 
+# Of `make test`: how many run the tests side by side.
+PROCESSES = 2
+
 # Of `make chaos`: the seed is drawn, and printed, unless it is given.
 SEED = $(shell od -An -N3 -tu4 /dev/urandom)
 MINUTES = 5
@@ -23,7 +26,7 @@ demo: .venv/installed ## run the whole story on this machine
 
 test: check ## check, then every test on real servers
 	@echo "· tests"
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 check: .venv/installed-dev ## what a machine can check: style, format, types, imports, tidiness
 	@echo "· ruff"

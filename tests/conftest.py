@@ -1,23 +1,29 @@
 """What the tests run on: real servers, found or started once per session, and something clean in them for each test."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client import values
+from tests import side_by_side
 from tests.servers.databases import Databases
-from tests.servers.discovery import POSTGRES, RABBITMQ, REDIS, Found, Kind, find, rabbitmqctl_of_this_machine
+from tests.servers.discovery import POSTGRES, RABBITMQ, REDIS, Found, Kind, find
 from tests.servers.errors import NoServerError, ServerError
 from tests.servers.postgres import PrivatePostgres
 from tests.servers.probes import rabbitmq_refusal
+from tests.servers.prometheus import Programs, find_programs
 from tests.servers.rabbitmq import PrivateRabbitMQ
+from tests.servers.rabbitmqctl import rabbitmqctl_of_this_machine
 from tests.servers.redis import PrivateRedis
 from tests.servers.redis_databases import RedisDatabase
 from tests.servers.virtual_hosts import ByManagement, ByRabbitmqctl, Maker, OnlyTheOneGiven, VirtualHosts, user_of
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+ONE_VIRTUAL_HOST = "nobody may make virtual hosts on this RabbitMQ; remedy: make test PROCESSES=1, or pytest without -n"
+servers_found = pytest.StashKey[dict[str, Found]]()
 servers_used = pytest.StashKey[dict[str, str]]()
 
 
@@ -98,11 +104,9 @@ def private_redis() -> Iterator[PrivateRedis]:
 @pytest.fixture(scope="session")
 def databases(pytestconfig: pytest.Config) -> Iterator[Databases]:
     """Postgres databases, to be made and dropped."""
-    found = _find(POSTGRES, pytestconfig)
-    databases = Databases(url=found.url)
+    databases = Databases(url=_find(POSTGRES, pytestconfig).url)
     yield databases
     databases.close()
-    found.close()
 
 
 @pytest.fixture(scope="session")
@@ -116,23 +120,21 @@ def migrated_sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def virtual_hosts(pytestconfig: pytest.Config) -> Iterator[VirtualHosts | OnlyTheOneGiven]:
     """RabbitMQ virtual hosts, to be used once each."""
-    found = _find(RABBITMQ, pytestconfig)
-    hosts = virtual_hosts_on(found)
+    hosts = virtual_hosts_on(_find(RABBITMQ, pytestconfig))
     if isinstance(hosts, OnlyTheOneGiven):
+        if side_by_side.processes(pytestconfig) > 1:
+            raise ServerError(ONE_VIRTUAL_HOST)
         pytestconfig.stash[servers_used]["RabbitMQ"] += "; no way to make virtual hosts there, so all tests share one"
     yield hosts
     hosts.close()
-    found.close()
 
 
 @pytest.fixture(scope="session")
 def redis_database(pytestconfig: pytest.Config) -> Iterator[RedisDatabase]:
     """A Redis database that is ours for the session."""
-    found = _find(REDIS, pytestconfig)
-    database = RedisDatabase(url=found.url)
+    database = RedisDatabase(url=_find(REDIS, pytestconfig).url)
     yield database
     database.close()
-    found.close()
 
 
 @pytest.fixture(scope="session")
@@ -150,8 +152,10 @@ def rabbitmq_of_session() -> Iterator[PrivateRabbitMQ]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Remember which servers are used, for the report."""
-    config.stash[servers_used] = {}
+    """Remember which servers are used, also for the report."""
+    given = side_by_side.join(config)
+    config.stash[servers_found] = {name: Found.of_another(it) for name, it in given.items()}
+    config.stash[servers_used] = {name: found.where for name, found in config.stash[servers_found].items()}
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -160,12 +164,44 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(f"{name}: {where}")
 
 
-def _find(kind: Kind, config: pytest.Config) -> Found:
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Find, and perhaps install and start, what the processes of this session share, before there is any of them."""
+    servers = {kind.name: _find(kind, node.config).told() for kind in (POSTGRES, RABBITMQ, REDIS)}
+    prometheus(node.config)
+    side_by_side.tell(node, servers)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A test that measures has the machine to itself."""
+    with side_by_side.passed(item):
+        return (yield)
+
+
+def prometheus(config: pytest.Config) -> Programs:
+    """Prometheus and promtool."""
+    cache = config.cache
+    assert cache is not None
     try:
-        found = find(kind)
+        found = find_programs(Path(cache.mkdir("prometheus")))
     except NoServerError as error:
         pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
-    config.stash[servers_used][kind.name] = found.where
+    config.stash[servers_used].setdefault("Prometheus", found.where)
+    return found
+
+
+def _find(kind: Kind, config: pytest.Config) -> Found:
+    """The server of this session, found when it is first asked for, and ended with the session."""
+    found = config.stash[servers_found].get(kind.name)
+    if found is None:
+        try:
+            found = find(kind)
+        except NoServerError as error:
+            pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+        config.stash[servers_found][kind.name] = found
+        config.stash[servers_used][kind.name] = found.where
+        config.add_cleanup(found.close)
     return found
 
 
@@ -185,11 +221,11 @@ def virtual_hosts_on(found: Found) -> VirtualHosts | OnlyTheOneGiven:
 def _makers(found: Found) -> Iterator[Maker]:
     address = urlsplit(found.url)
     user, password = user_of(found.url)
-    if found.evaluate is not None:
-        yield ByRabbitmqctl(evaluate=found.evaluate, user=user, port=None)
-    evaluate: Callable[[str], str] | None = rabbitmqctl_of_this_machine()
-    if evaluate is not None and address.hostname in LOOPBACK:
-        yield ByRabbitmqctl(evaluate=evaluate, user=user, port=address.port or RABBITMQ.port)
+    if found.rabbitmqctl is not None:
+        yield ByRabbitmqctl(rabbitmqctl=found.rabbitmqctl, user=user, port=None)
+    ours = rabbitmqctl_of_this_machine()
+    if ours is not None and address.hostname in LOOPBACK:
+        yield ByRabbitmqctl(rabbitmqctl=ours, user=user, port=address.port or RABBITMQ.port)
     yield ByManagement(address=f"http://{address.hostname}:15672", user=user, password=password)
 
 

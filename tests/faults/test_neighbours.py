@@ -21,7 +21,7 @@ from penstock.producers import Producer
 from penstock.producers.ledger_producer import LedgerProducer
 from penstock.schemas import Job
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.alone]
 
 JOBS = 320
 SHARE_MIN = 0.8

@@ -4,6 +4,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from tests.servers.rabbitmqctl import Rabbitmqctl
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILE = REPOSITORY / "docker-compose.yml"
 PROJECT = "penstock-tests"
@@ -38,16 +40,17 @@ def down(service: str) -> None:
     _compose("rm", "--force", "--stop", "--volumes", service)
 
 
-def run_in(service: str, *command: str) -> str:
-    """Run a command inside the service's container and return what it printed; raises RuntimeError."""
-    done = _compose("exec", "-T", service, *command)
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip())
-    return done.stdout
+def rabbitmqctl_in(service: str) -> Rabbitmqctl:
+    """That of the service's own container."""
+    return Rabbitmqctl(command=["docker", *_words("exec", "-T", service, "rabbitmqctl")])
 
 
 def _compose(*words: str) -> subprocess.CompletedProcess[str]:
-    return _docker("compose", "--file", str(FILE), "--project-name", PROJECT, *words)
+    return _docker(*_words(*words))
+
+
+def _words(*words: str) -> list[str]:
+    return ["compose", "--file", str(FILE), "--project-name", PROJECT, *words]
 
 
 def _docker(*words: str, seconds_max: float = START_SECONDS_MAX) -> subprocess.CompletedProcess[str]:

@@ -6,18 +6,18 @@ that says what was tried: a test that needs a server never skips.
 """
 
 import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, Self
 
 from tests.servers import compose, debian
 from tests.servers.errors import NoServerError, ServerError
 from tests.servers.postgres import PrivatePostgres
 from tests.servers.probes import one_line, postgres_refusal, rabbitmq_refusal, redis_refusal
 from tests.servers.rabbitmq import PrivateRabbitMQ
+from tests.servers.rabbitmqctl import Rabbitmqctl
 from tests.servers.redis import PrivateRedis
 
 
@@ -60,10 +60,19 @@ class Found:
     url: str
     where: str
     """for the report: where it was found"""
-    evaluate: Callable[[str], str] | None = None
-    """runs an Erlang expression on a RabbitMQ that is certainly the one at `url`"""
+    rabbitmqctl: Rabbitmqctl | None = None
+    """that of a RabbitMQ that is certainly the one at `url`"""
     close: Callable[[], None] = lambda: None
     """ends what we started, and only that"""
+
+    def told(self) -> dict[str, Any]:
+        """What another process needs to use it too; this one ends it."""
+        return {"url": self.url, "where": self.where, "rabbitmqctl": self.rabbitmqctl and asdict(self.rabbitmqctl)}
+
+    @classmethod
+    def of_another(cls, told: dict[str, Any]) -> Self:
+        """The server of the process that has told us."""
+        return cls(**told | {"rabbitmqctl": told["rabbitmqctl"] and Rabbitmqctl(**told["rabbitmqctl"])})
 
 
 POSTGRES = Kind(
@@ -144,8 +153,8 @@ def from_programs(kind: Kind, tried: list[str]) -> Found | None:
         server.close()
         tried.append(f"installed programs: {one_line(error)}")
         return None
-    evaluate = _evaluate_privately(server) if isinstance(server, PrivateRabbitMQ) else None
-    return Found(url=server.url, where="private, started for this session", close=server.close, evaluate=evaluate)
+    rabbitmqctl = server.rabbitmqctl if isinstance(server, PrivateRabbitMQ) else None
+    return Found(url=server.url, where="private, started for this session", close=server.close, rabbitmqctl=rabbitmqctl)
 
 
 def from_compose(kind: Kind, tried: list[str]) -> Found | None:
@@ -165,7 +174,7 @@ def from_compose(kind: Kind, tried: list[str]) -> Found | None:
         kind,
         tried,
         where=f"docker compose service {kind.service}",
-        evaluate=lambda text: compose.run_in(kind.service, "rabbitmqctl", "-q", "eval", text),
+        rabbitmqctl=compose.rabbitmqctl_in(kind.service),
         close=lambda: compose.down(kind.service),
     )
 
@@ -184,41 +193,20 @@ def from_debian(kind: Kind, tried: list[str]) -> Found | None:
     return from_programs(kind, tried)
 
 
-def rabbitmqctl_of_this_machine() -> Callable[[str], str] | None:
-    """`rabbitmqctl eval` of the RabbitMQ that is installed here, which need not be the one that the tests use."""
-    program = shutil.which("rabbitmqctl")
-    if program is None:
-        return None
-
-    def evaluate(expression: str) -> str:
-        done = subprocess.run(
-            [program, "-q", "eval", expression], check=False, capture_output=True, text=True, timeout=60
-        )
-        if done.returncode:
-            raise ServerError(f"rabbitmqctl eval: {one_line(ServerError(done.stdout + done.stderr))}")
-        return done.stdout
-
-    return evaluate
-
-
 def _at(
     address: str,
     kind: Kind,
     tried: list[str],
     *,
     where: str,
-    evaluate: Callable[[str], str] | None = None,
+    rabbitmqctl: Rabbitmqctl | None = None,
     close: Callable[[], None] = lambda: None,
 ) -> Found | None:
     for pattern in kind.urls:
         url = pattern.format(address)
         reason = kind.refusal(url)
         if reason is None:
-            return Found(url=url, where=where, evaluate=evaluate, close=close)
+            return Found(url=url, where=where, rabbitmqctl=rabbitmqctl, close=close)
         tried.append(f"{url}: {reason}")
     close()
     return None
-
-
-def _evaluate_privately(server: PrivateRabbitMQ) -> Callable[[str], str]:
-    return lambda expression: server.ctl("eval", expression)

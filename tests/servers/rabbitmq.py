@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +14,10 @@ from tests.servers.binaries import epmd_program, rabbitmq_folder
 from tests.servers.errors import ServerError
 from tests.servers.leash import Leashed
 from tests.servers.ports import free_port, is_listening
+from tests.servers.rabbitmqctl import Rabbitmqctl
 from tests.waiting import until
 
 START_SECONDS_MAX = 90.0
-CTL_SECONDS_MAX = 60.0
 NODE = "penstock@localhost"
 COOKIE = "penstock-tests"
 ERLANG_ARGUMENTS = "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none +S 1:1"
@@ -120,18 +119,12 @@ class PrivateRabbitMQ:
 
     def ctl(self, *arguments: str) -> str:
         """Run `rabbitmqctl`, which takes about a second, and return what it printed."""
-        done = subprocess.run(
-            [self._programs / "rabbitmqctl", "-q", *arguments],
-            cwd=self._folder,
-            env=self._environment(),
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=CTL_SECONDS_MAX,
-        )
-        if done.returncode:
-            raise ServerError(f"rabbitmqctl {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
-        return done.stdout
+        return self.rabbitmqctl.run(*arguments)
+
+    @property
+    def rabbitmqctl(self) -> Rabbitmqctl:
+        """What speaks to this node."""
+        return Rabbitmqctl(command=[str(self._programs / "rabbitmqctl")], environment=self._environment())
 
     def is_running(self) -> bool:
         """Whether its process lives."""

@@ -37,7 +37,7 @@ class RedisDatabase:
             with contextlib.suppress(RedisError), Redis.from_url(candidate, decode_responses=True) as client:
                 if _claim(client):
                     return candidate
-        raise RedisError(f"every database of {url} is in use")
+        raise RedisError(f"every database of {url} is in use; each process that runs tests needs an empty one")
 
 
 def _urls(url: str, numbers: Iterable[int]) -> Iterator[str]:

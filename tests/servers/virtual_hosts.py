@@ -3,13 +3,14 @@
 import itertools
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 from urllib.error import URLError
 from urllib.parse import quote, unquote, urlsplit
 from urllib.request import HTTPBasicAuthHandler, HTTPPasswordMgrWithPriorAuth, Request, build_opener
 
 from tests.servers.errors import ServerError
+from tests.servers.rabbitmqctl import Rabbitmqctl
 from tests.servers.session import is_leftover, name_of
 
 CHUNK = 24
@@ -56,9 +57,9 @@ class VirtualHosts:
 class ByRabbitmqctl:
     """Makes virtual hosts by one `rabbitmqctl eval`."""
 
-    def __init__(self, *, evaluate: Callable[[str], str], user: str, port: int | None) -> None:
+    def __init__(self, *, rabbitmqctl: Rabbitmqctl, user: str, port: int | None) -> None:
         """`port` is the one that the node must listen on: a rabbitmqctl may belong to another server than the url."""
-        self._evaluate = evaluate
+        self._evaluate = rabbitmqctl.evaluate
         self._user = user
         self._check = f"true = lists:keymember({port}, 6, rabbit_networking:active_listeners())," if port else ""
 
