@@ -16,11 +16,18 @@ from tests.workers.amqp import ready
 from tests.workers.test_dispatcher import dispatching
 
 from penstock.ledger.database import Ledger
-from penstock.producers.outbox import DDL, enqueue_many
+from penstock.producers.outbox import DDL, enqueue_many, relay
 from penstock.producers.outbox.address import open_store
-from penstock.workers import topology
+from penstock.workers import dispatcher, topology
 
 pytestmark = pytest.mark.faults
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue has two seconds to confirm, where it has ten otherwise."""
+    for module in (dispatcher, relay):
+        monkeypatch.setattr(module, "PUBLISH_SECONDS", 2.0)
 
 
 @pytest.mark.parametrize("how", BREAKING)

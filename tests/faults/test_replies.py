@@ -9,6 +9,8 @@ from tests.workers.amqp import channel_on
 from tests.workers.site import Site
 from tests.workers.test_replies import a_replier, owe, owed
 
+from penstock.workers import replier as module
+
 SILENT, OTHER = "penstock.replies.silent", "penstock.replies.other"
 # As it is without a majority of its nodes, or on a node that was killed while it was declared.
 SILENCE = (
@@ -18,9 +20,10 @@ SILENCE = (
 
 @pytest.mark.faults
 def test_a_reply_queue_that_confirms_nothing_holds_up_no_other(
-    site_on_private_rabbitmq: Site, private_rabbitmq: PrivateRabbitMQ, tmp_path: Path
+    site_on_private_rabbitmq: Site, private_rabbitmq: PrivateRabbitMQ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And hears what it is owed when it is well again."""
+    monkeypatch.setattr(module, "SAY_SECONDS", 1.0)
     site = site_on_private_rabbitmq
     replier = a_replier(site, site.broker_url, tmp_path)
     with channel_on(site.broker_url) as channel:
