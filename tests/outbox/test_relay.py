@@ -9,7 +9,7 @@ from tests.producers.queues import AddRow, NobodyListens, Queues
 from tests.servers.ports import free_port
 from tests.waiting import until
 
-from penstock.producers.outbox import enqueue, enqueue_many, relay
+from penstock.producers.outbox import enqueue, enqueue_many, postgres, relay
 from penstock.producers.outbox.address import open_store
 from penstock.producers.outbox.store import Lag, Store
 
@@ -194,6 +194,20 @@ def test_without_a_broker_everything_stays(
         assert not it.relay.is_healthy
         assert it.count("penstock_relay_last_pass_timestamp_seconds") == 0
     assert store.lag()[:2] == (10, 0)
+
+
+def test_what_is_committed_is_published_though_it_cannot_be_counted(
+    postgres_url: str, queues: Queues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database has ended the count, as it took too long; only a metric is old."""
+    monkeypatch.setattr(postgres, "_LAG", "SELECT 1 / 0, 0, 0")
+    engine = create_engine(postgres_url)
+    with engine.begin() as connection:
+        added = enqueue(connection, AddRow(n=1))
+    engine.dispose()
+    with relaying(postgres_url, queues.url):
+        arrived: list[str] = []
+        until(lambda: queues.fill(arrived) == [added], what="the job")
 
 
 def test_the_lag_is_told_in_rows_and_seconds(engine: Engine, store: Store) -> None:

@@ -21,6 +21,7 @@ from tests.workers.site import Site
 from tests.workers.test_metrics import scraped
 
 from penstock.ledger.clock import now
+from penstock.ledger.database import Session
 from penstock.ledger.quarantine import list_quarantine
 from penstock.ledger.replies import owed_replies, replies_lag
 from penstock.ledger.tables import replies
@@ -299,6 +300,24 @@ def test_without_rabbitmq_what_is_owed_waits_and_its_health_is_gone(
         until(lambda: replier.is_healthy and owed(own_site) == 0, what="the reply to be sent")
         until(lambda: scraped(tmp_path)["penstock_replies_waiting"] == 0, what="that to be seen")
         assert scraped(tmp_path)["penstock_reply_failures_total"] > 0
+        replier.stop()
+
+
+def test_what_is_owed_is_said_though_it_cannot_be_counted(
+    own_site: Site, replier: Replier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger has ended the count, as it took too long; only a metric is old."""
+
+    def end(counting: Session) -> None:
+        counting.connection.exec_driver_sql("SELECT 1 / 0")
+
+    monkeypatch.setattr(module, "replies_lag", end)
+    queue = "penstock.replies.test"
+    with channel_on(own_site.broker_url) as channel:
+        channel.queue_declare(queue, durable=True)
+        owe(own_site, queue)
+        replier.start()
+        until(lambda: channel.queue_declare(queue, passive=True).method.message_count == 2, what="both replies")
         replier.stop()
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock.ledger import dispatches
 from penstock.ledger.batch import BATCH_JOBS_MAX
+from penstock.ledger.chore import Chore
 from penstock.ledger.failpoints import Failpoint, reach
 from penstock.ledger.leases import give_lease_back, take_lease
 from penstock.producers.client import InvalidJob, Publisher, PublishError, PublishRefused, PublishTimeout, Unroutable
@@ -64,7 +65,8 @@ class Dispatcher(Loop):
         self._publisher = Publisher(broker_url, name="penstock-dispatcher", timeout_seconds=PUBLISH_SECONDS)
         self._lookout = Lookout(broker_url, name="penstock-dispatcher")
         self._pauses = Pauses()
-        self._count_at = self._lost_at = self._overdue_at = self._lease_at = -1e9
+        self._counting = Chore(share=COUNTING_SHARE, rest_seconds_max=COUNT_SECONDS_MAX)
+        self._lost_at = self._overdue_at = self._lease_at = -1e9
         self._leads = False
         self._empty: set[str] = set()
         self._answered_at = time.monotonic()
@@ -89,8 +91,9 @@ class Dispatcher(Loop):
             self._answered_at = now
             self._lookout.close()
             return LEASE_SECONDS / 5
-        if now > self._count_at:
-            self._count(session)
+        if self._counting.is_due(every_seconds=COUNT_SECONDS):
+            with self._counting:
+                self._metrics.due(dispatches.due_queues(session))
         if now - self._overdue_at > OVERDUE_CHECK_SECONDS:
             self._overdue_at = now
             self._warn(dispatches.suspect_overdue(session), "dispatched long ago and not claimed: dispatched again")
@@ -100,15 +103,6 @@ class Dispatcher(Loop):
         dispatched = self._dispatch_all(session)
         self._metrics.dispatcher_passed()
         return 0.0 if dispatched else IDLE_SECONDS
-
-    def _count(self, session: Session) -> None:
-        began = time.monotonic()
-        try:
-            self._metrics.due(dispatches.due_queues(session))
-        finally:  # also when the ledger has ended a count that took too long: dispatching goes on without it
-            ended = time.monotonic()
-            rest = (ended - began) / COUNTING_SHARE
-            self._count_at = ended + min(max(COUNT_SECONDS, rest), COUNT_SECONDS_MAX)
 
     def _dispatch_all(self, session: Session) -> int:
         """Every queue gets its turn in every pass; one that takes nothing is left alone for a while.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pika
 
+from penstock.ledger.chore import Chore
 from penstock.ledger.failpoints import Failpoint, reach
 from penstock.ledger.leases import give_lease_back, take_lease
 from penstock.ledger.replies import Owed, owed_replies, receipts_sent, replies_done, replies_lag
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
 
 BATCH_REPLIES = 200
 LOOK_SECONDS = 0.2
-# Of its time it spends at most one part in so many on looking, however many replies are owed at some later time.
-SHARE_MAX = 10
+# Of its time it spends at most this part on looking, however many replies are owed at some later time, or on counting.
+SHARE_MAX = 0.1
 HEALTHY_SECONDS = 30.0
 MEASURE_SECONDS = 5.0
 LEASE_NAME = "replier"
@@ -63,16 +64,18 @@ class Replier(Loop):
         self._publisher = self._open_publisher()
         self._id = str(uuid.uuid4())
         self._pauses = Pauses()
-        self._measured_at, self._measure_seconds = -1e9, MEASURE_SECONDS
+        self._measuring = Chore(share=SHARE_MAX)
 
     def _pass(self, session: Session) -> float:
         """Send what is owed; returns for how long to wait."""
-        self._measure(session)
+        if self._measuring.is_due(every_seconds=MEASURE_SECONDS):
+            with self._measuring:
+                self._metrics.replies_owed(*replies_lag(session))
         started = time.monotonic()
         owed = owed_replies(session, limit=BATCH_REPLIES, without=self._pauses.running(now=started))
         looked_seconds = time.monotonic() - started
         if not owed:
-            return max(LOOK_SECONDS, SHARE_MAX * looked_seconds)
+            return max(LOOK_SECONDS, looked_seconds / SHARE_MAX)
         if not take_lease(session, name=LEASE_NAME, holder=self._id, seconds=LEASE_SECONDS):
             return LEASE_SECONDS / 5
         reach(Failpoint.REPLIES_SELECTED)
@@ -82,13 +85,6 @@ class Replier(Loop):
         self._send(session, [it for it in owed if it.reply_to in ill[:1]], seconds=SAY_AGAIN_SECONDS)
         reach(Failpoint.REPLIES_MARKED)
         return 0.0 if len(owed) == BATCH_REPLIES else LOOK_SECONDS
-
-    def _measure(self, session: Session) -> None:
-        started = time.monotonic()
-        if started - self._measured_at > self._measure_seconds:
-            self._metrics.replies_owed(*replies_lag(session))
-            self._measured_at = time.monotonic()
-            self._measure_seconds = max(MEASURE_SECONDS, SHARE_MAX * (self._measured_at - started))
 
     def _send(self, session: Session, owed: list[Owed], *, seconds: float) -> None:
         """Publish what can be told now, wait for the confirms, and cross out what was confirmed."""

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from penstock.ledger.chore import Chore
 from penstock.ledger.failpoints import Failpoint, reach
 from penstock.producers.client import Publisher, PublishError
 from penstock.producers.client.backoff import Backoff
@@ -36,7 +37,7 @@ HELD_SECONDS = 1.0
 # walks over there are deleted rows that a long transaction keeps, so it must not do so in every pass; nor count all.
 SWEEP_SECONDS = 1.0
 LAG_SECONDS = 5.0
-SHARE_MAX = 20  # of its time it spends at most one part in so many on either
+SHARE_MAX = 0.05  # of its time it spends at most this part on either
 OUTAGE_WAIT_SECONDS_MAX = 2.0
 
 
@@ -69,8 +70,8 @@ class Relay:
         self._publisher = Publisher(broker_url, name="penstock-relay", timeout_seconds=PUBLISH_SECONDS)
         self._pauses = Pauses()
         self._after: str | None = None
-        self._swept_at = self._held_at = self._lag_at = -1e9
-        self._sweep_seconds, self._lag_seconds = 0.0, LAG_SECONDS
+        self._held_at = -1e9
+        self._sweeping, self._measuring = Chore(share=SHARE_MAX), Chore(share=SHARE_MAX)
         self._stopping = threading.Event()
         self.passed_at = time.monotonic()
 
@@ -110,7 +111,9 @@ class Relay:
 
     def relay_batch(self, store: Store) -> bool:
         """Take, publish without a word to the database, settle; whether there was something."""
-        self._measure(store)
+        if self._measuring.is_due(every_seconds=LAG_SECONDS):
+            with self._measuring:
+                self._metrics.lag(store.lag())
         rows = self._next_rows(store)
         if rows:
             reach(Failpoint.ROWS_TAKEN)
@@ -134,16 +137,13 @@ class Relay:
             if rows := store.take_held(limit=self._batch_rows):
                 return rows
         without = self._pauses.running(now=started)
-        since_sweep = started - self._swept_at
-        if self._after is not None and since_sweep < max(SWEEP_SECONDS, self._sweep_seconds):
+        if self._after is not None and not self._sweeping.is_due(every_seconds=SWEEP_SECONDS):
             rows = store.take(after=self._after, limit=self._batch_rows, without=without)
-            if rows or since_sweep < self._sweep_seconds:
+            if rows or not self._sweeping.is_due():
                 self._after = rows[-1].id if rows else self._after
                 return rows
-            started = time.monotonic()
-        rows = store.take(after=None, limit=self._batch_rows, without=without)
-        self._swept_at = time.monotonic()
-        self._sweep_seconds = SHARE_MAX * (self._swept_at - started)
+        with self._sweeping:
+            rows = store.take(after=None, limit=self._batch_rows, without=without)
         self._after = rows[-1].id if rows else self._after
         return rows
 
@@ -188,10 +188,3 @@ class Relay:
                 paused_seconds=seconds,
                 detail=str(error)[:200],
             )
-
-    def _measure(self, store: Store) -> None:
-        started = time.monotonic()
-        if started - self._lag_at > self._lag_seconds:
-            self._metrics.lag(store.lag())
-            self._lag_at = time.monotonic()
-            self._lag_seconds = max(LAG_SECONDS, SHARE_MAX * (self._lag_at - started))
