@@ -3,9 +3,10 @@
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest, mmap_dict
 from prometheus_client.multiprocess import MultiProcessCollector
 from tests.waiting import until
 from tests.workers import jobs
@@ -61,6 +62,42 @@ def test_a_pool_that_starts_counts_from_zero(tmp_path: Path) -> None:
     now = scraped(tmp_path)
     assert list(now) == ["penstock_started_timestamp_seconds"]
     assert now["penstock_started_timestamp_seconds"] > 1e9
+
+
+def test_a_process_that_dies_before_its_first_figure_is_written_breaks_no_scrape(tmp_path: Path) -> None:
+    """As a job does that crashes its process at once: prometheus-client makes its file empty first, and then long."""
+    Metrics(MetricFiles(tmp_path, "worker-0")).died("default", "worker", "SIGSEGV")
+    pid = os.fork()
+    if pid == 0:
+        metrics = Metrics(MetricFiles(tmp_path, "lane-0"))
+        mmap_dict.os = SimpleNamespace(fstat=lambda _: os._exit(9))  # type: ignore[assignment,attr-defined]
+        metrics.died("default", "lane", "SIGSEGV")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+    assert scraped(tmp_path)['penstock_process_deaths_total{how="SIGSEGV",kind="worker",pool="default"}'] == 1
+
+
+def test_a_pool_beside_another_of_its_name_leaves_the_figures_of_that_alone(own_small_site: Site) -> None:
+    """As at a rolling restart on one host: each serves its own, also when one of them has gone."""
+    site = own_small_site
+    with site.pool() as old:
+        site.run(jobs.Note(name="before"))
+        with site.pool() as new:
+            assert old.metric("penstock_jobs_completed_total") == 1
+            assert new.metric("penstock_jobs_completed_total") == 0
+            new.stop()
+        site.run(jobs.Note(name="after"))
+        until(lambda: old.metric("penstock_jobs_completed_total") == 2, what="the second job to be counted")
+    site.close()
+
+
+def test_metrics_that_cannot_be_read_are_said_to_be_so(own_embedded_site: Site) -> None:
+    """With a status and a line of the log, and no figure that is wrong."""
+    with own_embedded_site.pool() as pool:
+        [folder] = (own_embedded_site.folder / "state" / "metrics").iterdir()
+        (folder / "counter_broken-0.db").touch()
+        assert pool.get("/metrics") == (500, "the metrics cannot be read: see the log\n")
+        assert "struct.error" in pool.await_log("the metrics cannot be read", level="error")["exception"]
+    own_embedded_site.close()
 
 
 @pytest.mark.parametrize("transport", ["embedded", "small", "full"])

@@ -1,8 +1,6 @@
 """A caretaker as a process of its own, with its metrics and its health."""
 
-import itertools
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 
 import structlog
 
@@ -16,7 +14,7 @@ from penstock.console.surroundings import check_log_level, check_port, make_stat
 from penstock.ledger.failpoints import warn_if_armed
 from penstock.producers.status_server import StatusServer
 from penstock.workers.caretaker import Caretaker
-from penstock.workers.liveness import FileLock
+from penstock.workers.liveness import take_slot
 from penstock.workers.metric_files import gathered, start_afresh
 from penstock.workers.settings import WorkerSettings
 
@@ -34,7 +32,8 @@ def run_dispatcher(*, metrics_port: int | None) -> int:
     logs.configure(settings.log_level)
     log = structlog.get_logger()
     warn_if_armed(log)
-    slot, _lock = _take_slot(settings.state_dir)  # held until this process ends
+    # Held until this process ends: two must not write the same metrics files.
+    slot, _lock = take_slot(settings.state_dir, NAME)
     metrics_dir = settings.state_dir / "metrics" / slot
     start_afresh(metrics_dir)
     health = DispatchHealth(name=NAME, has_broker=settings.has_broker)
@@ -58,14 +57,3 @@ def run_dispatcher(*, metrics_port: int | None) -> int:
         code = caretaker.run()
     log.info("dispatching stopped")
     return code
-
-
-def _take_slot(state_dir: Path) -> tuple[str, FileLock]:
-    """A name that no other dispatcher of this host has now: two must not write the same metrics files."""
-    for number in itertools.count():
-        slot = f"{NAME}-{number}"
-        try:
-            return slot, FileLock(state_dir / "locks" / f"{slot}.lock")
-        except BlockingIOError:
-            continue
-    raise AssertionError

@@ -28,7 +28,7 @@ class StatusServer:
         judge: Callable[[str], tuple[bool, str]],
         log: Any,
     ) -> None:
-        self._server = ThreadingHTTPServer(address, _handler(registry, judge))
+        self._server = ThreadingHTTPServer(address, _handler(registry, judge, log))
         self._log = log
 
     def __enter__(self) -> Self:
@@ -42,17 +42,28 @@ class StatusServer:
         self._server.server_close()
 
 
-def _handler(registry: CollectorRegistry, judge: Callable[[str], tuple[bool, str]]) -> type[BaseHTTPRequestHandler]:
+def _handler(
+    registry: CollectorRegistry, judge: Callable[[str], tuple[bool, str]], log: Any
+) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             if path == "/metrics":
-                self._answer(200, generate_latest(registry), CONTENT_TYPE_LATEST)
+                self._show_metrics()
             elif path in ("/healthz", "/readyz"):
                 good, said = judge(path)
                 self._answer(200 if good else 503, f"{said}\n".encode(), PLAIN)
             else:
                 self._answer(404, b"try /metrics, /healthz or /readyz\n", PLAIN)
+
+        def _show_metrics(self) -> None:
+            try:
+                page = generate_latest(registry)
+            except Exception:
+                log.exception("the metrics cannot be read")
+                self._answer(500, b"the metrics cannot be read: see the log\n", PLAIN)
+            else:
+                self._answer(200, page, CONTENT_TYPE_LATEST)
 
         def _answer(self, status: int, body: bytes, content_type: str) -> None:
             self.send_response(status)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import itertools
 import os
 from typing import TYPE_CHECKING
 
@@ -21,7 +23,11 @@ class FileLock:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path.resolve()
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._file)
+            raise
 
     def hand_over(self) -> None:
         """In the parent, after the fork: from now on it is the child's."""
@@ -30,6 +36,15 @@ class FileLock:
     def release(self) -> None:
         self.path.unlink(missing_ok=True)
         os.close(self._file)
+
+
+def take_slot(state_dir: Path, name: str) -> tuple[str, FileLock]:
+    """The first of name-0, name-1, … that no living process of this host has, and the lock on it."""
+    for number in itertools.count():
+        slot = f"{name}-{number}"
+        with contextlib.suppress(BlockingIOError):
+            return slot, FileLock(state_dir / "locks" / f"{slot}.lock")
+    raise AssertionError
 
 
 def is_held(path: str) -> bool:

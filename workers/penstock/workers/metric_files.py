@@ -6,6 +6,7 @@ they are named by slot ("worker-0"): a replacement goes on with its predecessor'
 
 from __future__ import annotations
 
+import mmap
 import os
 import time
 from bisect import bisect_left
@@ -22,13 +23,18 @@ if TYPE_CHECKING:
     from prometheus_client.registry import Collector
 
 
+BLANK_BYTES = mmap.PAGESIZE  # all zero: no figure is in it yet
+
+
 class MetricFiles:
     """The files of one process. Gauges start afresh: nobody vouches any more for what the slot's last process saw."""
 
     def __init__(self, directory: Path, slot: str) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        for stale in directory.glob(f"gauge_*_{slot}.db"):
-            stale.unlink(missing_ok=True)
+        for kind in ("counter", "histogram"):
+            if not (file := directory / f"{kind}_{slot}.db").exists():
+                _appear(file)
+        _appear(directory / f"gauge_mostrecent_{slot}.db")
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
         values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
@@ -44,6 +50,17 @@ class MetricFiles:
     def gauge(self, name: str, text: str, *labels: str) -> Gauge:
         """Of several processes, the one that set it last is believed."""
         return Gauge(name, text, labels, multiprocess_mode="mostrecent", registry=self._registry)
+
+
+def _appear(file: Path) -> None:
+    """There at once and whole, in place of what was there.
+
+    prometheus-client makes a file empty and then long. A process that dies in between, or a scrape that comes in
+    between, would find one without its first word, and all figures of the pool could not be read any more.
+    """
+    made = file.with_suffix(".new")
+    made.write_bytes(bytes(BLANK_BYTES))
+    made.replace(file)
 
 
 def start_afresh(directory: Path) -> None:

@@ -11,6 +11,8 @@ from penstock.workers.census import Census
 from penstock.workers.metric_files import gathered
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from penstock.workers.board import Board
     from penstock.workers.pool import Pool
 
@@ -36,7 +38,7 @@ class Health:
 class Monitor:
     """Serves until it is told to stop."""
 
-    def __init__(self, board_: Board, pool: Pool, *, page: board.Page, log: Any) -> None:
+    def __init__(self, board_: Board, pool: Pool, *, metrics_dir: Path, page: board.Page, log: Any) -> None:
         self.stop_requested = threading.Event()
         self._page = page
         census = Census(
@@ -48,7 +50,7 @@ class Monitor:
         )
         self._server = StatusServer(
             address=(pool.metrics_host, pool.metrics_port or 0),
-            registry=gathered(census, pool.metrics_dir),
+            registry=gathered(census, metrics_dir),
             judge=Health(census, pool).judge,
             log=log,
         )

@@ -35,10 +35,6 @@ class Pool:
         return self.broker_url != "local"
 
     @property
-    def metrics_dir(self) -> Path:
-        return self.state_dir / "metrics" / self.name
-
-    @property
     def boards_dir(self) -> Path:
         return self.state_dir / "boards" / self.name
 

@@ -40,6 +40,8 @@ from penstock.workers.settler import Settler
 from penstock.workers.threads import WorkerThread
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from penstock.workers.board import Page
     from penstock.workers.liveness import FileLock
     from penstock.workers.pool import Pool
@@ -62,6 +64,7 @@ class WorkerProcess:
         page: Page,
         lock: FileLock,
         process_id: str,
+        metrics_dir: Path,
         slot: str,
         lane: bool,
         log: Any,
@@ -77,7 +80,7 @@ class WorkerProcess:
         self.queues = sorted(registry.bindings(pool.queues))
         self.ledger = Ledger(pool.database_url, announces=not pool.has_broker)
         self.holding = Holding(threads=self.threads)
-        self.metrics = Metrics(MetricFiles(pool.metrics_dir, slot))
+        self.metrics = Metrics(MetricFiles(metrics_dir, slot))
         self.stop_requested = threading.Event()
         self.ends_at = math.inf  # when handlers that still run are interrupted
         self.deliveries: Deliveries | None = None

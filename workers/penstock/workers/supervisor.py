@@ -26,7 +26,7 @@ from penstock.workers.board import Board, Page
 from penstock.workers.caretaker import Caretaker
 from penstock.workers.census import KINDS
 from penstock.workers.deaths import DeadProcess, clear_abandoned, record_death, record_timeout
-from penstock.workers.liveness import FileLock
+from penstock.workers.liveness import FileLock, take_slot
 from penstock.workers.metric_files import MetricFiles, start_afresh
 from penstock.workers.metrics import Metrics
 from penstock.workers.monitor import Monitor
@@ -94,8 +94,11 @@ class Supervisor:
         # What is loaded by now lives for ever: keep the collector of the children from walking (and copying) it.
         gc.collect()
         gc.freeze()
-        start_afresh(pool.metrics_dir)
-        self._metrics = Metrics(MetricFiles(pool.metrics_dir, "supervisor"))
+        # A pool of the same name may run beside this one, at a rolling restart; what a killed one left still writes.
+        slot, _lock = take_slot(pool.state_dir, f"pool-{pool.name}")
+        self._metrics_dir = pool.state_dir / "metrics" / slot
+        start_afresh(self._metrics_dir)
+        self._metrics = Metrics(MetricFiles(self._metrics_dir, "supervisor"))
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         self.log.info("pool started", processes=pool.processes, threads=pool.threads, pid=os.getpid())
         warn_if_armed(self.log)
@@ -185,12 +188,12 @@ class Supervisor:
     ) -> WorkerProcess | Caretaker | Monitor:
         pool = self.pool
         if kind == board.MONITOR:
-            return Monitor(self._board, pool, page=page, log=self.log)
+            return Monitor(self._board, pool, metrics_dir=self._metrics_dir, page=page, log=self.log)
         if kind == board.DISPATCHER:
             return Caretaker(
                 database_url=pool.database_url,
                 broker_url=pool.broker_url,
-                metrics_dir=pool.metrics_dir,
+                metrics_dir=self._metrics_dir,
                 slot=slot,
                 page=page,
                 keyring=pool.keyring,
@@ -202,6 +205,7 @@ class Supervisor:
             page=page,
             lock=lock,
             process_id=process_id,
+            metrics_dir=self._metrics_dir,
             slot=slot,
             lane=kind == board.LANE,
             log=self.log,
