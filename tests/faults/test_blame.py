@@ -23,6 +23,8 @@ def test_only_the_segfaulting_job_among_200_ends_dead(site: Site) -> None:
             timeout_seconds=60,
             what="200 completed and one dead",
         )
+        assert [bad in died["ran"] for died in pool.logged("process died", how="SIGSEGV")] == [True, True]
+        assert [freed["dead"] for freed in pool.logged("jobs freed", how="SIGSEGV")] == [[], [bad]]
         assert pool.stop() == 0
     job = site.job(bad)
     assert (job["state"], job["reason"], job["crashes"]) == ("dead", "crash", 1)

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import text
 from tests.workers.sink import note, wait_for_gate
 
-from penstock.schemas import Backoff, Job
+from penstock.schemas import Backoff, Job, Retry
 from penstock.workers import Context, OutcomeUnknown, Permanent, handler
 
 AT_ONCE = Backoff(base_seconds=0.0)
@@ -413,7 +413,7 @@ class NoPolicy:
     """A retry policy with a mistake in it."""
 
     def decide(self, attempt: int, error: BaseException) -> Any:
-        raise KeyError("a mistake")
+        return Retry(timedelta(seconds=1))  # type: ignore[arg-type]
 
 
 class OverrunWithoutPolicy(

@@ -1,6 +1,7 @@
 """What follows an attempt: decided without I/O, and never by an exception that ends the thread."""
 
 import math
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,17 @@ def test_a_policy_may_bury_with_a_reason_of_its_own() -> None:
 
 @pytest.mark.parametrize(
     "nonsense",
-    [KeyError("policy"), None, "soon", Retry(math.nan), Retry(math.inf), Retry(-1.0), Bury(None)],  # type: ignore[arg-type]
+    [
+        KeyError("policy"),
+        SystemExit(1),
+        None,
+        "soon",
+        Retry(math.nan),
+        Retry(math.inf),
+        Retry(-1.0),
+        Retry(timedelta(seconds=5)),  # type: ignore[arg-type]
+        Bury(None),  # type: ignore[arg-type]
+    ],
     ids=repr,
 )
 def test_a_policy_that_gives_no_decision_is_replaced_by_the_default_one(nonsense: Any) -> None:
@@ -78,7 +89,8 @@ def test_a_policy_that_gives_no_decision_is_replaced_by_the_default_one(nonsense
         outcome = outcome_of(function, job_class())
     assert outcome.state is State.RETRYABLE
     assert 0 <= outcome.delay_seconds <= 2.0
-    assert "a retry policy gave no decision; the default one decides" in [line["event"] for line in logs]
+    [said] = [line for line in logs if line["event"] == "a retry policy gave no decision; the default one decides"]
+    assert (said["job_id"], said["job_type"]) == (outcome.job_id, "test.fails")
 
 
 def test_a_delay_is_a_year_at_most() -> None:

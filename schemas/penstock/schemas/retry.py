@@ -4,7 +4,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol, TypeGuard
 
 from penstock.schemas.errors import ContractError
 
@@ -57,6 +57,6 @@ class Backoff:
         return Retry(delay_seconds=ceiling * self.draw())
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """An int or a float; True is no number here."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -22,6 +22,7 @@ from penstock.ledger.settlement import Failure, Outcome
 from penstock.ledger.state import Reason, State
 from penstock.schemas import Backoff, Bury, PayloadError, Retry
 from penstock.schemas.keyring import UnknownKey
+from penstock.schemas.retry import is_number
 from penstock.schemas.sensitive import Seals, secrets_of
 from penstock.workers.broker import envelope
 from penstock.workers.context import Context
@@ -193,28 +194,32 @@ def decide_retry(claim: Claim, entry: Entry, error: BaseException, failure: Fail
         return _buried(claim, Reason.ATTEMPTS, failure)
     if claim.attempts + 1 >= contract.max_attempts:
         return _buried(claim, Reason.ATTEMPTS, failure)
-    decision = _ask_policy(contract, claim.attempts + 1, error)
+    decision = _ask_policy(contract, claim, error)
     if isinstance(decision, Bury):
         return _buried(claim, decision.reason, failure)
     return Outcome(claim.id, claim.token, State.RETRYABLE, delay_seconds=decision.delay_seconds, failure=failure)
 
 
-def _ask_policy(contract: Contract, attempt: int, error: BaseException) -> Retry | Bury:
+def _ask_policy(contract: Contract, claim: Claim, error: BaseException) -> Retry | Bury:
     """What the job's author has decided; a policy that fails at it is replaced by the default one."""
+    attempt = claim.attempts + 1
     decision: object
     try:
         decision = contract.retry.decide(attempt, error)
-    except Exception as mistake:
+    except BaseException as mistake:
         decision = mistake
+    said = decision.delay_seconds if isinstance(decision, Retry) else None
     if isinstance(decision, Bury) and isinstance(decision.reason, str):
         return decision
-    if isinstance(decision, Retry) and 0 <= decision.delay_seconds < math.inf:
-        return Retry(min(decision.delay_seconds, DELAY_SECONDS_MAX))
+    if is_number(said) and 0 <= said < math.inf:
+        return Retry(min(said, DELAY_SECONDS_MAX))
     structlog.get_logger().error(
         "a retry policy gave no decision; the default one decides",
+        job_id=claim.id,
         job_type=contract.type,
         policy=type(contract.retry).__name__,
         gave=type(decision).__name__,
+        remedy="give Retry(seconds), a number of 0 or more, or Bury(reason), a text",
     )
     return Backoff().decide(attempt, error)
 

@@ -232,7 +232,7 @@ class Supervisor:
             self._dead.append(dead)
         if not clean:
             self._metrics.died(self.pool.name, KINDS[child.kind], dead.how)
-            self.log.error("process died", process_id=child.process_id, slot=child.slot, how=dead.how, ran=len(running))
+            self.log.error("process died", process_id=child.process_id, slot=child.slot, how=dead.how, ran=running)
             if running or was_healthy or time.monotonic() - child.started_at > EARLY_DEATH_SECONDS:
                 self._early_deaths[child.kind] = 0
             else:
@@ -261,7 +261,12 @@ class Supervisor:
             self._lane_wanted = self._lane_wanted or suspects > 0
             if freed:
                 self.log.warning(
-                    "jobs freed", process_id=dead.process_id, how=dead.how, jobs=len(freed), suspects=suspects
+                    "jobs freed",
+                    process_id=dead.process_id,
+                    how=dead.how,
+                    jobs=len(freed),
+                    suspects=suspects,
+                    dead=[job.job_id for job in freed if job.state == "dead"],
                 )
 
     def _check_deadlines(self) -> None:
