@@ -125,6 +125,7 @@ def test_an_exchange_that_was_deleted_is_made_again(queues: Queues, producer: Pr
         ({"reply_to": "orders"}, "reply_to must begin with one of amq.gen-, "),
         ({"reply_to": "amq.rabbitmq.reply-to"}, "declare a queue, like penstock.replies.billing"),
         ({"due_at": datetime.now(UTC), "delay": timedelta(1)}, "not both"),
+        ({"delay": 5}, r"demo\.add_row: delay must be a timedelta"),
         ({"correlation_id": "ü" * 255}, "AMQP"),
     ],
 )
@@ -136,6 +137,14 @@ def test_an_option_that_no_reader_would_accept_is_refused(
         producer.publish(AddRow(n=1), **options)  # type: ignore[arg-type]
 
     assert queues.ids() == []
+
+
+def test_what_is_no_job_is_refused_before_sending(producer: Producer) -> None:
+    """A payload alone says neither type nor version."""
+    with pytest.raises(InvalidJob, match=r"must be an instance of a Job class, like .*, no dict$"):
+        producer.publish({"n": 1})  # type: ignore[arg-type]
+
+    assert producer.state == "disconnected"
 
 
 def test_the_options_of_publish_are_the_fields_of_a_publish() -> None:

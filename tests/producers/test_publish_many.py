@@ -106,6 +106,16 @@ def test_an_invalid_job_does_not_stop_the_others(queues: Queues, producer: Produ
     assert len(raised.value.receipts) == 2
 
 
+def test_what_is_no_job_does_not_stop_the_others(queues: Queues, producer: Producer) -> None:
+    """The error says where it stands."""
+    with pytest.raises(PublishManyError, match="no int") as raised:
+        producer.publish_many([AddRow(n=0), 5, ("row", "one"), AddRow(n=1)])  # type: ignore[list-item]
+
+    assert [failure.position for failure in raised.value.failures] == [1, 2]
+    assert all(isinstance(failure.error, InvalidJob) for failure in raised.value.failures)
+    assert queues.ids() == [receipt.job_id for receipt in raised.value.receipts]
+
+
 def test_a_generator_that_raises_does_not_lose_the_receipts_of_what_it_yielded(
     queues: Queues, producer: Producer
 ) -> None:

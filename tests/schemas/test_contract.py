@@ -176,6 +176,15 @@ def test_a_subclass_of_a_job_with_a_type_is_abstract_again() -> None:
         Special.contract()
 
 
+def test_an_option_that_there_is_not_is_refused_with_those_that_there_are() -> None:
+    """A slip of the pen: the bound that it should have set would be missed in production."""
+    with pytest.raises(
+        ContractError, match=r"Ship: no option 'max_attempt'; there are type, .*max_attempts, "
+    ) as raised:
+        type("Ship", (Job,), {}, type="orders.ship", max_attempt=3)
+    assert "key_type" not in str(raised.value)
+
+
 def test_options_without_a_type_are_refused() -> None:
     """They would be options of nothing."""
     with pytest.raises(ContractError, match=r"Ship has options but no type: add type=…"):

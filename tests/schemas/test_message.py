@@ -4,7 +4,7 @@ import json
 import random
 import time
 import uuid
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -75,7 +75,7 @@ GOOD: dict[str, Any] = {
 UUID4 = str(uuid.UUID(int=0, version=4))
 BAD_TEXTS: list[Any] = ["", "x" * 256, "a\x00", "a\x1f", "a\x1e", "a\n", "\x7f", "\ud800", 7, b"x", ["x"], True]
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({"message_id": None}, "message_id is not a UUID"),
+    ({"message_id": None}, "message_id is missing; set it to a UUIDv7"),
     ({"message_id": ""}, "message_id is not a UUID"),
     ({"message_id": "7"}, "message_id is not a UUID"),
     ({"message_id": UUID4}, "message_id is a UUIDv4; set it to a UUIDv7"),
@@ -194,6 +194,30 @@ def test_the_client_refuses_what_no_reader_would_accept(option: str, value: Any)
     """At the publisher's door, where somebody can mend it."""
     options: dict[str, Any] = {option: value}
     with pytest.raises(UnreadableMessage):
+        Message.of(Ship(n=1), **options)
+
+
+@pytest.mark.parametrize("given", [{"n": 1}, None, "orders.ship", Ship])
+def test_what_is_no_job_is_refused_with_what_it_is(given: Any) -> None:
+    """And never with what is in it."""
+    kind = "class: Ship" if given is Ship else type(given).__name__
+    with pytest.raises(UnreadableMessage, match=rf"job must be an instance of a Job class, like .*, no {kind}$"):
+        Message.of(given)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"due_at": "tomorrow"}, "due_at must be a datetime, no str"),
+        ({"due_at": date(2030, 1, 1)}, "due_at must be a datetime, no date"),
+        ({"delay": 5}, r"delay must be a timedelta, like timedelta\(minutes=5\), no int"),
+        ({"delay": timedelta.max}, "delay reaches beyond the calendar"),
+        ({"delay": timedelta(1), "due_at": datetime(2030, 1, 1, tzinfo=UTC)}, "give one of them, not both"),
+    ],
+)
+def test_a_time_that_is_none_is_refused_with_what_to_give(options: dict[str, Any], complaint: str) -> None:
+    """By producers, the outbox and `ctx.publish` alike, which all write their messages here."""
+    with pytest.raises(UnreadableMessage, match=complaint):
         Message.of(Ship(n=1), **options)
 
 

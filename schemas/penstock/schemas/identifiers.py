@@ -17,6 +17,8 @@ def new_job_id() -> str:
 
 def parse_job_id(text: object) -> str:
     """The canonical form of a job id from outside; raises `UnreadableMessage` unless it is a UUIDv7."""
+    if text is None:
+        raise UnreadableMessage("message_id", "is missing; set it to a UUIDv7")
     try:
         parsed = uuid_utils.UUID(text if isinstance(text, str) else "")
     except ValueError:

@@ -1,6 +1,7 @@
 """The base class of all jobs."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from datetime import timedelta
 from typing import Any, ClassVar, Self
 
@@ -51,7 +52,13 @@ class Job(BaseModel):
         aliases: tuple[str, ...] = _UNSET,
         **kwargs: Any,
     ) -> None:
-        super().__init_subclass__(**kwargs)
+        try:
+            super().__init_subclass__(**kwargs)
+        except TypeError as error:
+            if not kwargs:
+                raise
+            known = ", ".join(option.name for option in fields(Contract) if option.init)
+            raise ContractError(f"{cls.__name__}: no option '{min(kwargs)}'; there are {known}") from error
         cls.__upcasters__ = {}
         given: dict[str, Any] = {
             "version": version,

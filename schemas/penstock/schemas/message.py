@@ -7,7 +7,7 @@ import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pydantic_core
@@ -69,6 +69,7 @@ class Message:
         *,
         key: str | None = None,
         due_at: datetime | None = None,
+        delay: timedelta | None = None,
         job_id: str | None = None,
         tenant: str | None = None,
         correlation_id: str | None = None,
@@ -79,8 +80,11 @@ class Message:
     ) -> "Message":
         """Wrap a job for publishing; raises `UnreadableMessage` for what no reader would accept.
 
+        It is due at `due_at`, or after `delay`.
         `keyring` seals its sensitive fields; raises `KeyringError` where there are some and no keyring.
         """
+        if not isinstance(job, Job):
+            raise UnreadableMessage("job", f"must be an instance of a Job class, like AddRow(n=1), no {_told(job)}")
         contract = job.contract()
         job_id = new_job_id() if job_id is None else parse_job_id(job_id)
         body = job.to_body() if not job.__sensitive__ else job.to_body(Seals(keyring, job_id))
@@ -91,7 +95,7 @@ class Message:
             version=contract.version,
             body=body,
             key=_text("dedup-key", key, KEY_LENGTH_MAX),
-            due_at=_aware(due_at),
+            due_at=_aware(due_at) if delay is None else _after(delay, due_at),
             tenant=_text("tenant", tenant, TEXT_LENGTH_MAX),
             correlation_id=_text("correlation_id", correlation_id, TEXT_LENGTH_MAX),
             traceparent=_text("traceparent", traceparent, TEXT_LENGTH_MAX),
@@ -253,12 +257,30 @@ def _text(part: str, value: object, length_max: int) -> str | None:
 def _aware(due_at: datetime | None) -> datetime | None:
     if due_at is None:
         return None
+    if not isinstance(due_at, datetime):
+        raise UnreadableMessage("due_at", f"must be a datetime, no {_told(due_at)}")
     if due_at.tzinfo is None:
         raise UnreadableMessage("due_at", "has no time zone; use an aware datetime such as datetime.now(UTC)")
     try:
         return due_at.astimezone(UTC)
     except OverflowError:
         raise UnreadableMessage("due_at", "lies beyond the calendar in UTC; the last year is 9999") from None
+
+
+def _after(delay: timedelta, due_at: datetime | None) -> datetime:
+    if due_at is not None:
+        raise UnreadableMessage("delay", "stands beside due_at: give one of them, not both")
+    if not isinstance(delay, timedelta):
+        raise UnreadableMessage("delay", f"must be a timedelta, like timedelta(minutes=5), no {_told(delay)}")
+    try:
+        return datetime.now(UTC) + delay
+    except OverflowError:
+        raise UnreadableMessage("delay", "reaches beyond the calendar; the last year is 9999") from None
+
+
+def _told(given: object) -> str:
+    """What was given instead, without what is in it."""
+    return f"class: {given.__name__}" if isinstance(given, type) else type(given).__name__
 
 
 def _read_time(value: object) -> datetime:

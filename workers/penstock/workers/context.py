@@ -158,18 +158,18 @@ class Context:
     ) -> str:
         """Publish a follow-up job; returns its id. It is accepted with this job's completion, or not at all."""
         self._require_open("ctx.publish()")
-        if delay is not None:
-            due_at = datetime.now(UTC) + delay
         message = Message.of(
             job,
             key=key,
             due_at=due_at,
+            delay=delay,
             tenant=self._claim.tenant,
             correlation_id=self._claim.correlation_id or self.job_id,
             traceparent=self._claim.traceparent,
             keyring=self._keyring,
         )
-        state = State.AVAILABLE if due_at is None or due_at <= datetime.now(UTC) else State.SCHEDULED
+        is_later = message.due_at is not None and message.due_at > datetime.now(UTC)
+        state = State.SCHEDULED if is_later else State.AVAILABLE
         self._follow_ups.append(offer(message, job.contract(), state=state))
         return message.id
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TypedDict
 
 from penstock.producers.client.errors import InvalidJob, PublishError
@@ -46,8 +46,6 @@ class Publish:
 
     def to_message(self, *, app_id: str | None, keyring: Keyring | None = None) -> Message:
         """The message on the wire; raises `InvalidJob`."""
-        if self.due_at is not None and self.delay is not None:
-            raise InvalidJob(f"{self.job.contract().type}: give due_at or delay, not both", job_id=self.job_id)
         if self.reply_to == DIRECT_REPLY_TO:
             raise InvalidJob(
                 f"reply_to: {DIRECT_REPLY_TO} answers only on the channel that published, which is the producer's own: "
@@ -58,7 +56,8 @@ class Publish:
             return Message.of(
                 self.job,
                 key=self.key,
-                due_at=self.due_at if self.delay is None else datetime.now(UTC) + self.delay,
+                due_at=self.due_at,
+                delay=self.delay,
                 job_id=self.job_id,
                 tenant=self.tenant,
                 correlation_id=self.correlation_id,
@@ -67,8 +66,9 @@ class Publish:
                 app_id=app_id,
                 keyring=keyring,
             )
-        except (UnreadableMessage, KeyringError, OverflowError) as error:
-            raise InvalidJob(f"{self.job.contract().type}: {error}", job_id=self.job_id) from error
+        except (UnreadableMessage, KeyringError) as error:
+            named = f"{self.job.contract().type}: " if isinstance(self.job, Job) else ""
+            raise InvalidJob(f"{named}{error}", job_id=self.job_id) from error
 
     def under_id(self, job_id: str) -> "Publish":
         """The same, to be published again under the id that it had."""
@@ -82,7 +82,9 @@ def as_publish(item: Publishable) -> Publish:
     """A job, a `(job, key)` pair or a `Publish`, as a `Publish` that has an id."""
     if isinstance(item, Job):
         return Publish(item, job_id=new_job_id())
-    publish = item if isinstance(item, Publish) else Publish(item[0], key=item[1])
+    if isinstance(item, tuple) and len(item) == 2:
+        item = Publish(item[0], key=item[1])
+    publish = item if isinstance(item, Publish) else Publish(item)  # which is refused when it becomes a message
     return publish if publish.job_id is not None else publish.under_id(new_job_id())
 
 
@@ -114,7 +116,7 @@ class PublishManyError(PublishError):
                 f"Publish [f.publish for f in error.failures] again: it is safe. First: {failures[0].error}"
             )
         else:
-            text += "; the iterable itself failed"
+            text += "; the iterable itself failed (.__cause__)"
         super().__init__(text, outcome_unknown=unknown > 0)
 
     @property
