@@ -148,6 +148,16 @@ def test_nobody_says_of_a_job_for_rabbitmq_whether_it_is_a_duplicate(
     assert "duplicate" not in penstock("publish", "demo.add", '{"n":1}').out
 
 
+def test_a_queue_that_rabbitmq_would_not_hear_of_is_refused(penstock: Command, full: Session, broker_url: str) -> None:
+    """It would be left out of account without a word."""
+    topology.declare(broker_url, {"demo": {"demo.add"}}, name="test")
+    answer = penstock("publish", "demo.add", '{"n":1}', "--queue", "other")
+    assert answer.code == 2
+    assert "--queue other: RabbitMQ's bindings say which queues get a type; leave it out" in answer.error
+    with pika.BlockingConnection(pika.URLParameters(broker_url)) as connection:
+        assert connection.channel().basic_get("demo") == (None, None, None)
+
+
 def test_a_type_without_a_queue_is_a_problem_with_its_remedy(penstock: Command, full: Session) -> None:
     """RabbitMQ returned it: the exit code is 1."""
     answer = penstock("publish", "demo.add", "{}")

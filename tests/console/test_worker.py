@@ -144,6 +144,7 @@ def test_a_ledger_without_tables_is_refused_with_the_remedy(
         (("--jobs", HANDLERS, "--threads", "x"), "--threads"),
         (("--jobs", HANDLERS, "--pool", "../up"), "pool '../up' is not a name"),
         (("--jobs", HANDLERS, "--grace", "-1"), "--grace"),
+        (("--jobs", ""), "--jobs names no module: give a dotted module name"),
         ((), "Missing option '--jobs'"),
     ],
 )

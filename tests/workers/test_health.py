@@ -101,6 +101,23 @@ def test_without_postgres_nothing_consumes_and_nothing_is_rescued(
         await_ready(pool)
 
 
+@pytest.mark.faults
+def test_a_worker_that_rabbitmq_gives_nothing_proves_all_the_same_that_postgres_answers(
+    private_postgres: PrivatePostgres, broker_url: str, tmp_path: Path
+) -> None:
+    """It claims nothing, so that only its pulse can tell; and long before its heartbeat has lapsed."""
+    url = private_postgres.create_database()
+    migrate(url)
+    site = Site(url, broker_url, tmp_path)
+    with site.pool(constants=FAST | {"pulse.FRESH_SECONDS": 600.0}) as pool:
+        await_ready(pool)
+        private_postgres.stop_immediately()
+        await_word(pool, "/healthz", DEAF)
+        private_postgres.start()
+        await_ready(pool)
+    site.close()
+
+
 @pytest.mark.parametrize(("table", "loop"), [("replies", "replier"), ("schedules", "scheduler")])
 def test_one_loop_that_fails_is_no_health_though_the_others_pass(own_site: Site, table: str, loop: str) -> None:
     """Dispatcher and rescuer are well; the log says who is not."""

@@ -18,6 +18,8 @@ def loaded(modules: Sequence[str], *, database_url: str) -> Registry:
 
     What Dramatiq actors send goes into the ledger, and from there to wherever jobs go.
     """
+    if not all(modules):
+        raise bad_input("--jobs names no module: give a dotted module name, like app.jobs")
     here = os.getcwd()  # noqa: PTH109 - an entry of sys.path is text
     if here not in sys.path:
         sys.path.insert(0, here)

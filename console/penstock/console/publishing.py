@@ -75,6 +75,8 @@ def _send(message: Message, *, queue: str | None, broker_url: str, database_url:
         check_name("queue", queue)
         prepared(database_url)
         return LedgerProducer(database_url).publish_message(message, queue=queue)
+    if queue is not None:
+        raise bad_input(f"--queue {queue}: RabbitMQ's bindings say which queues get a type; leave it out")
     publisher = Publisher(broker_url, name=APP_ID, timeout_seconds=TIMEOUT_SECONDS)
     try:
         return receipt_of(publisher.submit_many((message,)).wait())

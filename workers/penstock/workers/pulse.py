@@ -82,13 +82,13 @@ class Pulse:
         while not self._stopping.wait(TICK_SECONDS):
             try:
                 self._tick()
+                self._show_health()
             except (DBAPIError, LedgerUnavailable) as error:
                 self._log.warning("no heartbeat: the ledger does not answer", error=type(error).__name__)
                 self._drop_session()
             except Exception:
                 self._log.exception("the pulse stumbled")
                 self._drop_session()
-            self._show_health()
         self._metrics.flush()
         self._sign_off()
 
@@ -114,6 +114,7 @@ class Pulse:
             processes.register(session, self._process)
 
     def _show_health(self) -> None:
+        """Only after a tick that the ledger has answered: without it nothing is claimed and nothing settled."""
         if time.monotonic() < self._holding.fresh_until and self._is_healthy():
             self._page.prove_health(for_seconds=HEALTHY_SECONDS)
 
