@@ -1,8 +1,10 @@
-"""What one no-op job costs in the two loops that could run it: Dramatiq's worker threads, and ours.
+"""What one no-op job costs in the two loops that could run it, Dramatiq's worker threads and ours, and what a whole
+worker makes of it.
 
-No broker and no ledger: both get messages that have been read from the wire already, and both count what they hand on.
-Ours has decoded the payload, checked it against its contract, noted the job on the board and measured it by then;
-Dramatiq decodes before its loop, in the consumer.
+First the loops alone, without broker and ledger: both get messages that have been read from the wire already, and both
+count what they hand on. Ours has decoded the payload, checked it against its contract, noted the job on the board and
+measured it by then; Dramatiq decodes before its loop, in the consumer. Then the drain of `benchmarks.drain`, by a
+worker with our threads, and by one with Dramatiq's in their place and nothing else changed.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import dramatiq
 import structlog
-from benchmarks.contenders import QUEUE, THREADS
+from benchmarks.contenders import QUEUE, THREADS, Penstock
+from benchmarks.drain import PENSTOCK_JOBS, drain
 from benchmarks.load import Load
 from benchmarks.rounds import Line, Measurement, Ratio, Sample, main
 from dramatiq.brokers.stub import StubBroker
@@ -42,9 +45,14 @@ JOBS = 40_000
 OURS = "our loop, µs of CPU per job"
 THEIRS = "Dramatiq's loop, µs of CPU per job"
 THEIRS_WITH_DEFAULTS = "Dramatiq's loop with its default middleware, µs of CPU per job"
+OUR_DRAIN = "drain, jobs per second: our loop"
+THEIR_DRAIN = "drain, jobs per second: Dramatiq's loop"
+THEIR_DRAIN_WITH_DEFAULTS = "drain, jobs per second: Dramatiq's loop with its default middleware"
 LINES: tuple[Line, ...] = (
     Ratio("loop of the worker threads, µs of CPU per no-op job", OURS, THEIRS),
     Ratio("the same, theirs with its default middleware", OURS, THEIRS_WITH_DEFAULTS),
+    Ratio("drain by a whole worker, jobs per second", OUR_DRAIN, THEIR_DRAIN),
+    Ratio("the same, theirs with its default middleware", OUR_DRAIN, THEIR_DRAIN_WITH_DEFAULTS),
 )
 
 
@@ -69,13 +77,28 @@ class Counting:
                 self.done.set()
 
 
-def measure(_: Servers, scale: float) -> Sample:
+class InDramatiqsLoop(Penstock):
+    """Our worker with Dramatiq's threads."""
+
+    def __init__(self, *, middleware: str) -> None:
+        self._middleware = middleware
+
+    def command(self, *, processes: int) -> list[str]:
+        _, _, *words = super().command(processes=processes)
+        return ["-m", "benchmarks.dramatiq_loop", self._middleware, *words]
+
+
+def measure(servers: Servers, scale: float) -> Sample:
     """One round."""
     load = Load("noop", round(JOBS * scale))
+    whole = Load("noop", round(PENSTOCK_JOBS * scale))
     return {
         THEIRS: by_dramatiq(load, StubBroker(middleware=[])),
         THEIRS_WITH_DEFAULTS: by_dramatiq(load, StubBroker()),
         OURS: by_penstock(load),
+        THEIR_DRAIN: drain(servers, InDramatiqsLoop(middleware="none"), whole).rate,
+        THEIR_DRAIN_WITH_DEFAULTS: drain(servers, InDramatiqsLoop(middleware="default"), whole).rate,
+        OUR_DRAIN: drain(servers, Penstock(), whole).rate,
     }
 
 
