@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 from tests.workers.sink import note, wait_for_gate
 
 from penstock.schemas import Backoff, Job, Retry
@@ -122,6 +123,31 @@ def write_row(job: Write, ctx: Context) -> None:
         ctx.publish(Note(name=f"too late for {job.name}"))
     if job.fail == "result":
         ctx.result = "too late"
+
+
+class Meddle(Job, type="test.meddle", queue="test", max_attempts=1):
+    """Ends by itself a transaction that is not its own; with `fail` the attempt fails after that."""
+
+    how: str
+    inside: str = "transaction"
+    fail: bool = False
+
+
+@handler(Meddle)
+def meddle(job: Meddle, ctx: Context) -> None:
+    with getattr(ctx, job.inside)() as connection:
+        if job.how == "begin":
+            with connection.begin():
+                insert_row(connection, f"{job.how} {job.fail}")
+        elif job.how == "session":
+            with Session(connection) as session:
+                session.execute(text(f"INSERT INTO effects_of_tests (name) VALUES ('{job.how} {job.fail}')"))
+                session.commit()
+        else:
+            insert_row(connection, f"{job.how} in {job.inside}")
+            getattr(connection, job.how)()
+        if job.fail:
+            raise ValueError("after that")
 
 
 class Checkpoint(Job, type="test.checkpoint", queue="test", max_attempts=3, retry=AT_ONCE):

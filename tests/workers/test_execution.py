@@ -93,6 +93,27 @@ def test_a_policy_that_gives_no_decision_is_replaced_by_the_default_one(nonsense
     assert (said["job_id"], said["job_type"]) == (outcome.job_id, "test.fails")
 
 
+@pytest.mark.parametrize(
+    ("step", "definite"), [("", ()), (5, ()), (None, ()), ("a\x00b", ()), ("x" * 201, ()), ("send", [KeyError])]
+)
+def test_an_effect_without_a_proper_name_is_refused_before_it_happens(step: Any, definite: Any) -> None:
+    """The database would refuse it later, or differently from another one."""
+    happened = []
+
+    class Sends(Job, type="test.sends", queue="test", max_attempts=1):
+        pass
+
+    @handler(Sends)
+    def send(job: Sends, ctx: Context) -> None:
+        with ctx.effect(step, definite=definite):
+            happened.append(step)
+
+    outcome = outcome_of(send, Sends())
+    assert outcome.failure is not None
+    assert (outcome.failure.error_class, happened) == ("ValueError", [])
+    assert "ctx.effect(" in outcome.failure.message
+
+
 def test_a_delay_is_a_year_at_most() -> None:
     """No database can add more to its clock than it can hold."""
     job_class, function = failing_job(retry=Deciding(Retry(1e300)))

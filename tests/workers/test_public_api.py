@@ -57,6 +57,31 @@ def test_an_error_inside_a_transaction_rolls_everything_back(site: Site) -> None
     assert site.sink.events("ran", name="after undone") == []
 
 
+@pytest.mark.parametrize("inside", ["transaction", "checkpoint"])
+@pytest.mark.parametrize("how", ["commit", "rollback"])
+def test_a_handler_cannot_end_a_transaction_that_is_not_its_own(site: Site, how: str, inside: str) -> None:
+    """What it committed would stand unfenced; after its rollback a checkpoint would hold no fence. The connection is
+    whole again for the next job."""
+    site.make_effects_table()
+    row = site.run(jobs.Meddle(how=how, inside=inside))
+    assert (row["state"], row["history"][0]["error_class"]) == ("dead", "RuntimeError")
+    assert "() stands inside ctx." in row["history"][0]["message"]  # without the words that the payload has, too
+    assert f"{how} in {inside}" not in site.effects()
+    next_name = f"after {how} in {inside}"
+    assert site.run(jobs.Write(name=next_name))["state"] == "completed"
+    assert site.effects().count(next_name) == 1
+
+
+@pytest.mark.parametrize("how", ["begin", "session"])
+def test_what_a_handler_begins_inside_is_a_part_of_the_transaction(site: Site, how: str) -> None:
+    """Committed by itself it stands only if all of it does."""
+    site.make_effects_table()
+    failed = site.run(jobs.Meddle(how=how, fail=True))
+    assert (failed["state"], failed["history"][0]["error_class"]) == ("dead", "ValueError")
+    assert site.run(jobs.Meddle(how=how))["state"] == "completed"
+    assert [name for name in site.effects() if name.startswith(how)] == [f"{how} False"]
+
+
 @pytest.mark.parametrize("fail", ["after", "second", "publish", "result"])
 def test_an_error_after_the_transaction_is_logged_and_not_retried(site: Site, fail: str) -> None:
     """What came too late to be written is an error too: a second transaction, a follow-up, a result."""

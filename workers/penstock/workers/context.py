@@ -18,8 +18,9 @@ from penstock.ledger.effects import EffectState
 from penstock.ledger.failpoints import Failpoint, reach
 from penstock.ledger.state import State
 from penstock.schemas import Message
-from penstock.workers.effect import RESULT_BYTES_MAX, EffectStep, Resumption, known_result, resume
+from penstock.workers.effect import RESULT_BYTES_MAX, EffectStep, Resumption, check_step, known_result, resume
 from penstock.workers.errors import JobCancelled, LedgerLost, OutcomeUnknown, RunAgain, Snoozed
+from penstock.workers.lending import lent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -178,11 +179,13 @@ class Context:
         """The completing transaction: what is written here commits together with the job's completion, fenced.
 
         Once per attempt, as the last thing that must be durable. An error inside rolls everything back; an error
-        after it is logged, not retried. Raises `RuntimeError` on a second use, and in a coroutine that awaits inside.
+        after it is logged, not retried. Raises `RuntimeError` on a second use, in a coroutine that awaits inside, and
+        for a `commit()` or `rollback()` inside: `connection.begin_nested()` is for a part of it.
         """
         self._require_open("a second ctx.transaction()")
         with self._open() as connection:
-            yield connection
+            with lent(connection):
+                yield connection
             self._sessions.require_unawaited(connection)
             reach(Failpoint.COMMITTING)
             self._complete(connection)
@@ -195,7 +198,8 @@ class Context:
         self._require_open("ctx.checkpoint()")
         with self._open() as connection:
             self._hold(connection)
-            yield connection
+            with lent(connection):
+                yield connection
             self._sessions.require_unawaited(connection)
             connection.commit()
 
@@ -210,8 +214,10 @@ class Context:
         ```
         The intent is durable before the block, the outcome after it. An exception of a class in `definite` means
         that nothing happened; any other leaves the outcome unknown, and the handler's declared policy decides.
+        Raises `ValueError` for a `step` that is no name.
         """
         self._require_no_transaction("ctx.effect()")
+        check_step(step, definite)
         claim, sessions = self._claim, self._sessions
         key = f"{claim.id}:{step}"
         known = sessions.once(

@@ -11,12 +11,11 @@ import asyncio
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from sqlalchemy import Connection
 
 AWAITED = (
     "an `await` inside ctx.transaction() or ctx.checkpoint() would hold up the event loop: await first, then write"
@@ -45,7 +44,7 @@ class CoroutineTransactions:
         """Before anything that may wait for a lock on this thread: a coroutine that awaits must hold none."""
         if self._open is not None and _running_loop() is not None and self._open.task is not asyncio.current_task():
             with suppress(DBAPIError):
-                self._open.connection.rollback()
+                Connection.rollback(self._open.connection)  # its own is lent
             self._open = None
 
     @contextmanager

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from penstock.ledger.effects import Effect
 
 RESULT_BYTES_MAX = 64 * 1024
+STEP_LENGTH_MAX = 200
 
 UnknownPolicy = Literal["retry_same_key", "ask_provider", "park"]
 # Gets the step and its idempotency key; says whether the effect happened, or None if nobody can tell.
@@ -49,6 +50,14 @@ def resume(known: EffectState | None, unknown: UnknownPolicy) -> Resumption:
         return Resumption.ASK
     is_parked = unknown == "park" and known is EffectState.INTENDED
     return Resumption.PARK if is_parked else Resumption.DO_AGAIN
+
+
+def check_step(step: object, definite: object) -> None:
+    """Before anything is noted or done; raises `ValueError`."""
+    if not isinstance(step, str) or not 0 < len(step) <= STEP_LENGTH_MAX or not step.isprintable():
+        raise ValueError(f"ctx.effect(step) needs a name, like 'send': printable, at most {STEP_LENGTH_MAX} characters")
+    if not isinstance(definite, tuple) or not all(isinstance(it, type) for it in definite):
+        raise ValueError("ctx.effect(definite=…) needs a tuple of exception classes, like (ConnectionRefusedError,)")
 
 
 class EffectStep:
