@@ -4,6 +4,7 @@ import dataclasses
 import json
 import threading
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from tests.producers.queues import QUORUM, AddRow, NobodyListens, Queues
@@ -158,6 +159,13 @@ def test_an_option_that_there_is_not_is_named(producer: Producer) -> None:
     """A slip of the pen must not be swallowed."""
     with pytest.raises(TypeError, match="'kee'"):
         producer.publish(AddRow(n=1), kee="row-1")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("timeout_seconds", [0, -1, "30", None, timedelta(seconds=30)])
+def test_a_deadline_that_is_none_is_refused_at_once(timeout_seconds: Any) -> None:
+    """Not at the first job."""
+    with pytest.raises(ValueError, match="timeout_seconds must be a number above 0, not"):
+        Producer("amqp://127.0.0.1", timeout_seconds=timeout_seconds)
 
 
 def test_a_payload_that_is_too_large_is_refused_before_sending(queues: Queues, producer: Producer) -> None:

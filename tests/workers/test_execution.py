@@ -114,6 +114,31 @@ def test_an_effect_without_a_proper_name_is_refused_before_it_happens(step: Any,
     assert "ctx.effect(" in outcome.failure.message
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda ctx: ctx.snooze("5"), "snooze takes between 0 seconds and a year, as a number, not '5'"),
+        (lambda ctx: ctx.snooze(timedelta(seconds=5)), "as a number, not datetime.timedelta"),
+        (lambda ctx: setattr(ctx, "result", object()), "ctx.result takes what JSON can hold, and no object"),
+        (lambda ctx: setattr(ctx, "result", "\ud800"), "ctx.result takes what JSON can hold, and no str"),
+    ],
+)
+def test_what_a_context_cannot_take_is_refused_with_what_it_can(wrong: Any, said: str) -> None:
+    """By the name of the member, not as an error from deep inside."""
+
+    class Errs(Job, type="test.errs", queue="test", max_attempts=1):
+        pass
+
+    @handler(Errs)
+    def err(job: Errs, ctx: Context) -> None:
+        wrong(ctx)
+
+    outcome = outcome_of(err, Errs())
+    assert outcome.failure is not None
+    assert outcome.failure.error_class == "ValueError"
+    assert said in outcome.failure.message
+
+
 def test_a_delay_is_a_year_at_most() -> None:
     """No database can add more to its clock than it can hold."""
     job_class, function = failing_job(retry=Deciding(Retry(1e300)))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pydantic_core
 import structlog
+from pydantic_core import PydanticSerializationError
 from sqlalchemy.exc import DBAPIError
 
 from penstock.ledger import effects
@@ -18,6 +19,7 @@ from penstock.ledger.effects import EffectState
 from penstock.ledger.failpoints import Failpoint, reach
 from penstock.ledger.state import State
 from penstock.schemas import Message
+from penstock.schemas.retry import is_number
 from penstock.workers.effect import RESULT_BYTES_MAX, EffectStep, Resumption, check_step, known_result, resume
 from penstock.workers.errors import JobCancelled, LedgerLost, OutcomeUnknown, RunAgain, Snoozed
 from penstock.workers.lending import lent
@@ -126,7 +128,12 @@ class Context:
     def result(self, value: Any) -> None:
         """What the job leaves behind for whoever asks: anything that JSON can hold, at most 64 KiB."""
         self._require_open("ctx.result")
-        encoded = pydantic_core.to_json(value)
+        try:
+            encoded = pydantic_core.to_json(value)
+        except PydanticSerializationError as error:
+            raise ValueError(
+                f"ctx.result takes what JSON can hold, and no {type(value).__name__} like this one"
+            ) from error
         if len(encoded) > RESULT_BYTES_MAX:
             raise ValueError(f"ctx.result has {len(encoded)} bytes of JSON, at most {RESULT_BYTES_MAX} are kept")
         self._result = encoded
@@ -143,8 +150,8 @@ class Context:
 
     def snooze(self, seconds: float) -> None:
         """Stop here and run again after `seconds`, without using up an attempt. Not for `at_most_once` jobs."""
-        if not 0 <= seconds <= 366 * 86400:
-            raise ValueError(f"snooze takes between 0 seconds and a year, not {seconds}")
+        if not is_number(seconds) or not 0 <= seconds <= 366 * 86400:
+            raise ValueError(f"snooze takes between 0 seconds and a year, as a number, not {seconds!r}")
         if self._contract.guarantee == "at_most_once":
             raise RuntimeError(f"{self._claim.type} is at_most_once: what has started cannot be put off and run again")
         raise Snoozed(seconds)

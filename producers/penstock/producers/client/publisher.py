@@ -13,6 +13,7 @@ from penstock.producers.client.errors import ProducerClosed
 from penstock.producers.client.properties import Enclose
 from penstock.producers.client.sender import Sender
 from penstock.schemas.message import Message
+from penstock.schemas.retry import is_number
 
 TIMEOUT_SECONDS = 30.0
 EXIT_SECONDS = 5.0
@@ -35,8 +36,8 @@ class Publisher:
         enclose: Enclose | None = None,
     ) -> None:
         """Raises `ValueError` for a bad URL; does not connect yet."""
-        if timeout_seconds <= 0:
-            raise ValueError("timeout_seconds must be above 0")
+        if not is_number(timeout_seconds) or timeout_seconds <= 0:
+            raise ValueError(f"timeout_seconds must be a number above 0, not {timeout_seconds!r}")
         self._endpoint = Endpoint.read(url, name=name)
         self._timeout_seconds = timeout_seconds
         self._enclose = enclose
