@@ -7,10 +7,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import pika
+import structlog
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker
+from tests.waiting import until
 
 from penstock.schemas.identifiers import new_job_id
+from penstock.workers.deliveries import Deliveries
 
 
 @contextmanager
@@ -78,3 +81,16 @@ UNREADABLE_HEADERS = {
     "before 1970": RawHeaders(b"T" + struct.pack(">q", -1)),
     "tables in tables": RawHeaders(nested(2_000)),
 }
+
+
+@contextmanager
+def consuming(url: str, bindings: dict[str, set[str]]) -> Iterator[Deliveries]:
+    """A consumer of these queues, once it is one."""
+    anew: set[str] = set()
+    consumer = Deliveries(
+        url=url, bindings=bindings, prefetch=16, name="test", log=structlog.get_logger(), on_declared_anew=anew.update
+    )
+    consumer.start()
+    until(lambda: consumer.is_consuming or consumer.refused, what="the consumer")
+    yield consumer
+    consumer.stop()

@@ -1,13 +1,12 @@
 """Deliveries: which may still be acked, and what goes back to its queue."""
 
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import structlog
 from tests.waiting import until
-from tests.workers.amqp import UNREADABLE_HEADERS, channel_on, put, put_note, ready
+from tests.workers.amqp import UNREADABLE_HEADERS, channel_on, consuming, put, put_note, ready
 
 from penstock.workers import deliveries as module
 from penstock.workers import topology
@@ -20,18 +19,6 @@ def deliveries(broker_url: str) -> Iterator[Deliveries]:
     """A consumer of the queue `test`."""
     with consuming(broker_url, {"test": {"test.note"}}) as consumer:
         yield consumer
-
-
-@contextmanager
-def consuming(url: str, bindings: dict[str, set[str]]) -> Iterator[Deliveries]:
-    anew: set[str] = set()
-    consumer = Deliveries(
-        url=url, bindings=bindings, prefetch=16, name="test", log=structlog.get_logger(), on_declared_anew=anew.update
-    )
-    consumer.start()
-    until(lambda: consumer.is_consuming or consumer.refused, what="the consumer")
-    yield consumer
-    consumer.stop()
 
 
 def publish(url: str, *names: str) -> None:
@@ -149,10 +136,12 @@ def test_a_queue_with_other_arguments_is_refused_and_taken_up_when_it_is_gone(
 
 
 def test_a_deleted_queue_is_declared_and_consumed_again(deliveries: Deliveries, broker_url: str) -> None:
-    """RabbitMQ tells by cancelling the consumer."""
+    """RabbitMQ tells by cancelling the consumer. Other consumers are told as well, before it is declared again."""
     with channel_on(broker_url) as channel:
+        deleted_at = time.monotonic()
         channel.queue_delete("test")
         until(lambda: deliveries.is_consuming and ready(broker_url, "test") is not None, what="the queue to be back")
+        assert time.monotonic() - deleted_at > topology.GONE_SECONDS
         put_note(channel, "a")
     assert take(deliveries, 1)[0].queue == "test"
 

@@ -12,11 +12,12 @@ from pika.exchange_type import ExchangeType
 from structlog.testing import capture_logs
 from tests.ledger.samples import put, row_of
 from tests.waiting import until
-from tests.workers.amqp import channel_on, ready
+from tests.workers.amqp import channel_on, consuming, ready
 
 from penstock.ledger import dispatches
 from penstock.ledger.database import Ledger, Session
 from penstock.workers import dispatcher as module
+from penstock.workers import topology
 from penstock.workers.caretaker_metrics import CaretakerMetrics
 from penstock.workers.dispatcher import Dispatcher
 from penstock.workers.metric_files import MetricFiles
@@ -60,10 +61,12 @@ def taken(channel: Any, queue: str = "nobody") -> Any:
 def test_what_is_due_is_published_though_nobody_has_declared_anything(
     session: Session, migrated_database_url: str, broker_url: str, tmp_path: Path
 ) -> None:
-    """Neither exchange nor queue nor binding is there: the dispatcher declares them."""
+    """Neither exchange nor queue nor binding is there: the dispatcher declares them, if they are still missing."""
     job_id = put(session, queue="nobody", type="nobody.knows", state="retryable")
+    began = time.monotonic()
     with dispatching(migrated_database_url, broker_url, tmp_path), channel_on(broker_url) as channel:
         until(lambda: ready(broker_url, "nobody") == 1, what="the message")
+        assert time.monotonic() - began > topology.GONE_SECONDS
         method, properties, body = taken(channel)
         assert method is not None
         assert properties is not None
@@ -169,6 +172,24 @@ def test_a_queue_that_was_deleted_is_declared_again_with_what_was_in_it(
         channel.queue_delete("test")
         channel.exchange_delete("penstock.jobs")
         until(lambda: ready(broker_url, "test") == 3, what="the messages to be back")
+
+
+def test_consumers_of_a_queue_that_is_deleted_are_told_before_it_is_declared_again(
+    session: Session, migrated_database_url: str, broker_url: str, tmp_path: Path
+) -> None:
+    """Else they would wait for ever, and RabbitMQ count what comes as delivered to them."""
+    with (
+        consuming(broker_url, {"test": {"test.note"}}) as one,
+        consuming(broker_url, {"test": {"test.note"}}) as another,
+        dispatching(migrated_database_url, broker_url, tmp_path),
+        channel_on(broker_url) as channel,
+    ):
+        before = one.generation, another.generation
+        ids = [put(session, queue="test", type="test.note") for _ in range(50)]
+        channel.queue_delete("test")
+        until(lambda: all(row_of(session, it).dispatched_at for it in ids), what="a new queue that has taken them")
+        until(lambda: one.generation > before[0] and another.generation > before[1], what="both consumers to be told")
+        until(lambda: one.is_consuming and another.is_consuming, what="both to consume again")
 
 
 def test_two_dispatchers_do_no_harm_and_hardly_any_double_work(

@@ -15,8 +15,8 @@ from cryptography.x509.oid import NameOID
 from tests.servers.ports import free_port
 from tests.servers.rabbitmq import PrivateRabbitMQ
 from tests.waiting import until
-from tests.workers.amqp import channel_on, ready
-from tests.workers.test_deliveries import consuming, take
+from tests.workers.amqp import channel_on, consuming, ready
+from tests.workers.test_deliveries import take
 
 from penstock.producers.client import BrokerUnavailable, Publisher
 from penstock.schemas import Message

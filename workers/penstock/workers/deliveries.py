@@ -66,6 +66,7 @@ class Deliveries:
         self._connection: Connection | None = None
         self._channel: Channel | None = None  # for questions only
         self._consumption: Consumption | None = None
+        self._deleted = False  # a queue, just now
         self._mute: set[str] = set()  # queues that RabbitMQ has, and gives nobody
         self._generations = itertools.count(1)
         self._answered_at = time.monotonic()
@@ -123,7 +124,8 @@ class Deliveries:
                 self._log.warning("no connection to RabbitMQ", broker=str(self._endpoint), error=describe(error))
             self._forget()
             state.attempt_number = 1 if lived else state.attempt_number + 1
-            self._stopping.wait(backoff(state))
+            gone_seconds, self._deleted = (topology.GONE_SECONDS if self._deleted else 0.0), False
+            self._stopping.wait(gone_seconds + backoff(state))
 
     def _declare(self) -> bool:
         """Declare the queues; whether there is at least one to consume."""
@@ -261,7 +263,7 @@ class Deliveries:
                 generation=generation,
                 inbox=self.inbox,
                 on_confirmed=self._on_confirmed,
-                on_deleted=lambda: self._break("a queue was deleted"),
+                on_deleted=self._on_deleted,
                 on_end=self._on_consumption_end,
             )
 
@@ -269,6 +271,10 @@ class Deliveries:
         consumption = self._consumption
         if consumption is not None:
             self._log.debug("consuming", queues=sorted(consumption.queues), prefetch=consumption.prefetch)
+
+    def _on_deleted(self) -> None:
+        self._deleted = True
+        self._break("a queue was deleted")
 
     def _on_consumption_end(self, error: BaseException) -> None:
         consumption, self._consumption = self._consumption, None

@@ -3,6 +3,7 @@ lost broker are all this one thing. Duplicates that it can make are absorbed by 
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections import deque
@@ -69,6 +70,7 @@ class Dispatcher(Loop):
         self._lost_at = self._overdue_at = self._lease_at = -1e9
         self._leads = False
         self._empty: set[str] = set()
+        self._missing_since: dict[str, float] = {}  # by queue
         self._answered_at = time.monotonic()
 
     def stop(self, *, timeout_seconds: float = PUBLISH_SECONDS + 5) -> None:
@@ -146,6 +148,8 @@ class Dispatcher(Loop):
 
     def _send(self, session: Session, queue: str, *, seconds: float) -> _Sent | None:
         """Select and publish, without a lock; None if nothing is due, or enough is on its way."""
+        if time.monotonic() - self._missing_since.get(queue, -math.inf) < topology.GONE_SECONDS:
+            return None
         room = WINDOW_JOBS - dispatches.count_dispatched(session, queue)
         if room <= 0:
             return None
@@ -173,9 +177,12 @@ class Dispatcher(Loop):
         return len(confirmed)
 
     def _mend(self, queue: str, failed: list[tuple[Due, PublishError]]) -> None:
-        """A missing queue or binding is declared; anything else is tried again on the next pass."""
+        """A queue or binding that is still missing after a moment is declared; anything else is tried again."""
         missing = {row.message.type for row, error in failed if _is_missing(error)}
-        if missing:
+        since = self._missing_since.pop(queue, None)
+        if missing and since is None:
+            self._missing_since[queue] = time.monotonic()
+        elif missing:
             found = topology.declare(self._broker_url, {queue: missing}, name="penstock-dispatcher")
             if queue in found.refused:
                 raise PublishRefused(f"the queue exists with other arguments: {found.refused[queue]}")

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 PRECONDITION_FAILED = 406
 
+# A queue that has just been deleted is let be for so long. RabbitMQ tells its consumers; where the queue is declared
+# again before that, some are never told, and what comes into it is counted as delivered to them, and reaches nobody.
+GONE_SECONDS = 2.0
+
 # Only what is constant for the life of the wire version; what can be tuned is set by policy. Attempts are
 # counted in the ledger, so the broker must never dead-letter a job for having been delivered often.
 QUEUE_ARGUMENTS = {"x-queue-type": "quorum", "x-delivery-limit": 2_000_000_000}
