@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, inspect
 from tests.servers.databases import Databases
 from tests.servers.discovery import REDIS, find
 from tests.servers.errors import NoServerError, ServerError
-from tests.servers.ports import is_listening
+from tests.servers.ports import free_port, is_listening
 from tests.servers.postgres import PrivatePostgres
 from tests.servers.prometheus import find_programs
 from tests.servers.rabbitmq import PrivateRabbitMQ
@@ -212,3 +212,9 @@ def test_a_session_without_a_running_server_starts_one_of_its_own() -> None:
     with Redis.from_url(found.url) as client:
         assert client.ping()
     found.close()
+
+
+def test_no_port_is_given_twice() -> None:
+    """Services that start together draw theirs before any of them listens."""
+    ports = [free_port() for _ in range(1_000)]
+    assert len(set(ports)) == len(ports)
