@@ -50,6 +50,10 @@ class Provider:
         """How often each idempotency key has had its effect."""
         return Counter(line["key"] for line in self.effects())
 
+    def refused(self) -> set[str]:
+        """The idempotency keys that it has said no to."""
+        return {line["key"] for line in self._lines() if not line["taken"]}
+
     def be(self, mood: str) -> None:
         """How it answers from now on: `well`, `429`, `500`, `hang up` after it has taken the effect."""
         ask(self.address, "/mood", {"mood": mood})

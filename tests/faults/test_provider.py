@@ -30,6 +30,7 @@ def test_a_provider_that_says_no_is_not_stormed_and_has_each_effect_once(
     with site.pool(modules=["tests.faults.jobs"], threads=4, environment={VARIABLE: provider.address}):
         posts = [site.publish(Post(n=n)).job_id for n in range(jobs)]
         until(lambda: provider.calls() >= 2 * jobs, timeout_seconds=30, what="some calls")
+        until(lambda: len(provider.refused()) == jobs, timeout_seconds=30, what="a no to each job")
         called = provider.calls()
         provider.be("well")
         rows = [site.await_end(job_id, timeout_seconds=30) for job_id in posts]
