@@ -12,6 +12,7 @@ from tests.console.conftest import folder, full, penstock, running
 from tests.console.test_serve import url_of
 from tests.servers import debian
 from tests.waiting import until
+from tests.workers.amqp import consumers
 
 from penstock.ledger.database import Session
 from penstock.ledger.jobs import list_jobs, show_job
@@ -53,7 +54,7 @@ def test_a_job_from_nodejs_runs_once_under_its_key(
 ) -> None:
     """Its receipt is the id of the job, or of the duplicate that was absorbed."""
     worker = running("worker", "--jobs", HANDLERS, "--metrics-port", "0")
-    until(lambda: topology.count_ready(broker_url, {"demo"}, name="test")["demo"] is not None, what="the queue")
+    until(lambda: consumers(broker_url, "demo"), what="a consumer")
     published = [run("node", node, "demo.add", '{"n": 1}', "row-1", folder=tmp_path, AMQP_URL=broker_url) for _ in "12"]
     assert [(done.returncode, done.stderr) for done in published] == [(0, ""), (0, "")]
     first, second = (done.stdout.strip() for done in published)

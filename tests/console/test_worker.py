@@ -11,10 +11,10 @@ import pytest
 from tests.console.command import HANDLERS, Command, Starter
 from tests.servers.ports import free_port
 from tests.waiting import until
+from tests.workers.amqp import consumers
 
 from penstock.ledger.database import Ledger, Session
 from penstock.ledger.jobs import show_job
-from penstock.workers import topology
 
 QUIET = ("--metrics-port", "0")
 STARTED = '"event": "worker process started"'
@@ -42,7 +42,7 @@ def test_on_rabbitmq_from_published_to_completed(
     """The worker declares its queues; what is published through the broker runs."""
     worker = running("worker", "--jobs", HANDLERS, "--threads", "2", *QUIET).wait_for(STARTED)
     publish = ("publish", "demo.add", '{"n":1,"m":2}', "--jobs", HANDLERS, "--json")
-    until(lambda: topology.count_ready(broker_url, {"demo"}, name="test")["demo"] is not None, what="the queue")
+    until(lambda: consumers(broker_url, "demo"), what="a consumer")
     until(lambda: penstock(*publish).code == 0, what="a receipt")
     receipt = penstock(*publish).document
     assert receipt["durability"] == "broker"

@@ -49,9 +49,20 @@ def put_note(channel: BlockingChannel, name: str, **options: Any) -> str:
 
 def ready(url: str, queue: str) -> int | None:
     """How many messages wait in a queue; None if there is none."""
+    found = _look_at(url, queue)
+    return None if found is None else found.message_count
+
+
+def consumers(url: str, queue: str) -> int:
+    """How many consume a queue. Who does has declared all his bindings before, so that it can be published to."""
+    found = _look_at(url, queue)
+    return 0 if found is None else found.consumer_count
+
+
+def _look_at(url: str, queue: str) -> Any:
     with pika.BlockingConnection(pika.URLParameters(url)) as connection:
         try:
-            return connection.channel().queue_declare(queue, passive=True).method.message_count
+            return connection.channel().queue_declare(queue, passive=True).method
         except ChannelClosedByBroker:
             return None
 
