@@ -95,20 +95,17 @@ def take_all_connections(url: str, idle: contextlib.ExitStack) -> None:
 
 def test_nothing_is_lost_or_used_up_while_the_table_of_jobs_is_locked(on_postgres: Trial) -> None:
     """As by VACUUM FULL, or by a migration that nobody has thought about: for longer than anybody waits for a lock."""
-    pool = on_postgres.pool
-    told = {"nothing is claimed until the ledger answers", "outcomes wait for the ledger"}
+    pool, sink = on_postgres.pool, on_postgres.site.sink
+    told = ("nothing is claimed until the ledger answers", "outcomes wait for the ledger")
     seen = {event: len(pool.logged(event)) for event in told}
-    with (
-        on_postgres.under_load("table locked"),
-        connected(on_postgres.site.database_url) as connection,
-        connection.transaction(),
-    ):
-        connection.execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
-        until(
-            lambda: all(len(pool.logged(event)) > seen[event] for event in told),
-            timeout_seconds=30,
-            what="locks that were not to be had",
-        )
+    with on_postgres.under_load("table locked"):
+        job_id = on_postgres.publish(Transfer(n=1, gate="locked"), key="begun before the lock")
+        sink.await_events("waiting", job=job_id)
+        with connected(on_postgres.site.database_url) as connection, connection.transaction():
+            connection.execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
+            sink.open_gate("locked")
+            for event in told:
+                until(lambda event=event: len(pool.logged(event)) > seen[event], timeout_seconds=30, what=event)  # type: ignore[misc]
 
 
 def test_a_receipt_survives_a_server_on_which_commits_are_set_to_come_later(

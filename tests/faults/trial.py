@@ -18,6 +18,8 @@ from tests.waiting import until
 from tests.workers.pool import RunningPool
 from tests.workers.site import Site
 
+from penstock.schemas import Job
+
 # Where the results go from which docs/reliability.md is made; a run that is not told of it keeps none.
 RESULTS = "PENSTOCK_FAULTS_RESULTS"
 REST_SECONDS_MAX = 90.0
@@ -58,6 +60,14 @@ class Trial:
         """Another one, which has its own orders."""
         ways = {"broker" if url.startswith("amqp") else "ledger": url}
         return Load(ways=ways, folder=self.site.folder, seed=next(self._seeds), per_second=per_second)
+
+    def publish(self, job: Job, *, key: str) -> str:
+        """A job of the test's own, whose effect the judge expects as he does those of the load; returns its id."""
+        order = {"key": key, "type": job.contract().type}
+        self._histories.append({"event": "invoked", **order})
+        job_id = self.site.publish(job, key=key).job_id
+        self._histories.append({"event": "confirmed", **order, "job_id": job_id})
+        return job_id
 
     def await_verdict(self, load: Load) -> Verdict:
         """What is to be said of all loads so far, once everything has come to rest."""
