@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import HealthCheck, settings
 from prometheus_client import values
 from tests import side_by_side
 from tests.servers.databases import Databases
@@ -25,6 +26,12 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ONE_VIRTUAL_HOST = "nobody may make virtual hosts on this RabbitMQ; remedy: make test PROCESSES=1, or pytest without -n"
 servers_found = pytest.StashKey[dict[str, Found]]()
 servers_used = pytest.StashKey[dict[str, str]]()
+
+# How long an example takes is the machine's affair, which may have others to serve.
+settings.register_profile(
+    "loaded", parent=settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("loaded")
 
 
 @pytest.fixture(autouse=True)

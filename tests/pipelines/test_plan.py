@@ -22,7 +22,7 @@ def scratch_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("plan") / "x.csv"
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(rows=ROWS, chunk_rows=st.integers(1, 5), line_end=st.sampled_from(["\n", "\r\n"]))
 def test_the_chunks_of_a_file_are_the_file(
     scratch_file: Path, rows: list[tuple[str, str]], chunk_rows: int, line_end: str
