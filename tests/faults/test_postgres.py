@@ -232,7 +232,17 @@ def test_a_full_disk_gives_no_false_receipt_and_heals(
             fill(ballast)
             until(lambda: any(it["event"] == "unknown" for it in load.lines), timeout_seconds=60, what="a refusal")
             ballast.unlink()
-            postgres.start()
+            until(lambda: revived(postgres, url), timeout_seconds=60, what="Postgres, which may be about to end itself")
+
+
+def revived(postgres: PrivatePostgres, url: str) -> bool:
+    """Start it if it has ended; whether it can be asked again."""
+    postgres.start()
+    try:
+        connected(url).close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def fill(ballast: Path) -> None:
