@@ -23,6 +23,7 @@ def test_only_the_segfaulting_job_among_200_ends_dead(site: Site) -> None:
             timeout_seconds=60,
             what="200 completed and one dead",
         )
+        until(lambda: pool.logged("jobs freed", how="SIGSEGV", dead=[bad]), what="what is said after it was recorded")
         assert [bad in died["ran"] for died in pool.logged("process died", how="SIGSEGV")] == [True, True]
         assert [freed["dead"] for freed in pool.logged("jobs freed", how="SIGSEGV")] == [[], [bad]]
         assert pool.stop() == 0
@@ -48,6 +49,6 @@ def test_long_jobs_on_one_process_do_not_hold_back_short_ones_that_another_could
             assert Counter(site.effects()) == Counter(short)
             assert site.states() == {"completed": 100, "executing": 2}
             site.sink.open_gate("long")
-            until(lambda: site.states() == {"completed": 102}, timeout_seconds=20, what="the long jobs")
+            until(lambda: site.states() == {"completed": 102}, what="the long jobs")
             assert free.stop() == 0
         assert full.stop() == 0

@@ -39,9 +39,9 @@ def test_a_reply_queue_that_confirms_nothing_holds_up_no_other(
         try:
             until(lambda: heard(OTHER) == 2, timeout_seconds=30, what="the receipt and the result for the other one")
             owe(site, OTHER)
-            until(lambda: heard(OTHER) == 4, timeout_seconds=20, what="those of another job")
+            until(lambda: heard(OTHER) == 4, what="those of another job")
+            until(lambda: owed(site) == 1, what="both to be crossed out")
             assert replier.is_healthy
-            assert owed(site) == 1
             private_rabbitmq.ctl("eval", f"{SILENCE} sys:resume(Pid).")
             until(lambda: owed(site) == 0, timeout_seconds=30, what="what is owed to the silent one to be confirmed")
             assert heard(SILENT) >= 2
