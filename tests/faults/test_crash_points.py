@@ -258,9 +258,11 @@ def test_a_publisher_killed_between_its_message_and_the_confirm_asks_again_and_t
     with Proxy(scene.site.broker_url) as proxy:
         proxy.to_server.last_words, proxy.to_server.is_reset_after = b"not confirmed", False
         killed = started(scene, tmp_path, *words, broker_url=proxy.url)
-        until(lambda: proxy.to_server.last_words is None, timeout_seconds=20, what="the message to be on its way")
+        until(lambda: proxy.to_server.last_words is None, what="the message to be on its way")
         killed.kill()
         killed.communicate()
+        # RabbitMQ may not have read it yet, and would not any more once the proxy has reset the connection.
+        until(lambda: "not confirmed" in scene.site.effects(), timeout_seconds=30, what="the message to have arrived")
     done = penstock(scene, tmp_path, *words, broker_url=scene.site.broker_url)
     second = json.loads(done.stdout)["job_id"]
     assert scene.site.await_end(second)["state"] == "completed"
