@@ -42,7 +42,11 @@ def test_4000_enqueued_jobs_have_each_effect_once_while_relays_are_killed(site: 
         kills = 0
         while kills < KILLS and store.lag().waiting:
             relays = [stack.enter_context(_relay(site, tmp_path)) for _ in range(RELAYS)]
-            until(lambda: site.session.connection.execute(PUBLISHING).scalar(), what="a relay that publishes")
+            until(
+                lambda: site.session.connection.execute(PUBLISHING).scalar(),
+                timeout_seconds=30,
+                what="a relay that publishes",
+            )
             for relay in relays:
                 relay.kill()
             kills += 1
