@@ -109,7 +109,7 @@ def test_a_job_longer_than_the_consumer_timeout_of_rabbitmq_runs_once(
     set_timeout = (
         "application:set_env(rabbit, consumer_timeout, {}), application:set_env(rabbit, channel_tick_interval, {})."
     )
-    private_rabbitmq.ctl("eval", set_timeout.format(1000, 500))
+    private_rabbitmq.ctl("eval", set_timeout.format(2500, 500))
     try:
         with site.pool(modules=MODULES, threads=2) as pool:
             consuming(pool)
@@ -134,15 +134,15 @@ def test_a_large_replay_is_paced_and_done_once_though_two_people_click(site: Sit
 
         def click(person: str) -> None:
             with site.ledger.session() as session:
-                replayed.extend(replay_dead(session, selection=Selection(), actor=person, per_second=200.0))
+                replayed.extend(replay_dead(session, selection=Selection(), actor=person, per_second=100.0))
 
         people = [threading.Thread(target=click, args=[person]) for person in ("ada", "grace")]
         for person in people:
             person.start()
         for person in people:
             person.join()
-        fresh = [site.publish(Transfer(n=n)).job_id for n in range(50)]
-        until(lambda: set(fresh) <= set(site.effects()), timeout_seconds=20, what="the jobs that came meanwhile")
+        fresh = [receipt.job_id for receipt in site.producer.publish_many(Transfer(n=n) for n in range(50))]
+        until(lambda: set(fresh) <= set(site.effects()), what="the jobs that came meanwhile")
         assert len(site.effects()) < len(letters)
         until(lambda: site.states() == {"completed": 1050}, timeout_seconds=60, what="the end of the replay")
         assert pool.stop() == 0
