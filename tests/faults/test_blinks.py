@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 from tests.faults.trial import Trial, trial
+from tests.producers.gateway import minutes
 from tests.producers.gateway.running import RunningGateway
 from tests.servers.databases import Databases
 from tests.servers.proxy import Proxy
@@ -80,6 +81,7 @@ def test_redis_away_for_200_ms_costs_no_answer(sqlite_url: str, private_redis: P
         )
         headers = {"Authorization": f"Bearer {secret}"}
         job = {"type": "demo.add_row", "version": 1, "payload": {"n": 1}}
+        minutes.enough_of_this_one()
         answers = [gateway.client.post("/v1/jobs", json=job, headers=headers).status_code for _ in range(5)]
         blinking = threading.Thread(target=blink, args=[proxy])
         blinking.start()

@@ -12,6 +12,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
+from tests.producers.gateway import minutes
 from tests.producers.gateway.running import RunningGateway
 from tests.servers.postgres import PrivatePostgres
 from tests.servers.redis import PrivateRedis
@@ -362,6 +363,7 @@ def test_a_provider_that_is_gone_is_not_the_callers_fault(
 def test_a_caller_that_asks_too_often_is_told_when_to_come_again(guarded: RunningGateway, session: Session) -> None:
     """Each has a limit of its own, and sees in each answer what is left."""
     limited, other = as_(a_key(session, per_minute=3)), as_(a_key(session))
+    minutes.enough_of_this_one()
     answers = [guarded.client.get("/v1/types", headers=limited) for _ in range(4)]
     assert [it.status_code for it in answers] == [200, 200, 200, 429]
     assert [it.headers["ratelimit-remaining"] for it in answers] == ["2", "1", "0", "0"]
@@ -373,6 +375,7 @@ def test_a_caller_that_asks_too_often_is_told_when_to_come_again(guarded: Runnin
 def test_the_jobs_of_a_batch_count_each(guarded: RunningGateway, session: Session) -> None:
     """Else a batch would be a way around the limit."""
     limited = as_(a_key(session, per_minute=10))
+    minutes.enough_of_this_one()
     post = guarded.client.post
     assert post("/v1/jobs:batch", json={"jobs": [JOB] * 8}, headers=limited).status_code == 200
     assert post("/v1/jobs:batch", json={"jobs": [JOB] * 3}, headers=limited).status_code == 429
@@ -388,6 +391,7 @@ def test_redis_counts_for_all_gateways_and_without_it_each_has_its_share(
         shared, later = as_(a_key(session, per_minute=10)), as_(a_key(session, per_minute=10))
     options: dict[str, Any] = {"asks_credentials": True, "redis_url": private_redis.url, "gateways": 2}
     with RunningGateway(sqlite_url, **options) as one, RunningGateway(sqlite_url, **options) as two:
+        minutes.enough_of_this_one()
         assert passes(one, shared, 7) + passes(two, shared, 7) == 10
         private_redis.close()
         assert passes(one, later, 8) == 5
@@ -404,6 +408,7 @@ def test_a_redis_that_is_frozen_or_flushed_holds_up_nobody_and_costs_no_job(
         key = as_(a_key(session, per_minute=10))
         options: dict[str, Any] = {"asks_credentials": True, "redis_url": private_redis.url, "gateways": 2}
         with RunningGateway(sqlite_url, **options) as gateway:
+            minutes.enough_of_this_one()
             assert passes(gateway, key, 11) == 10
             {"frozen": private_redis.freeze, "flushed": private_redis.flush}[how]()
             started = time.monotonic()

@@ -70,7 +70,8 @@ def test_an_event_loop_that_hangs_is_no_health(lone: RunningGateway, monkeypatch
     monkeypatch.setattr(health, "LOOP_SECONDS_MAX", 0.2)
     loop, hanging = lone.gateway.health.loop, threading.Event()
     assert loop is not None
-    assert lone.gateway.health.judge_from_outside("/healthz") == (True, "the gateway answers")
+    well = (True, "the gateway answers")
+    until(lambda: lone.gateway.health.judge_from_outside("/healthz") == well, what="an answer in time")
     loop.call_soon_threadsafe(hanging.wait, 20)
     assert lone.gateway.health.judge_from_outside("/healthz") == (False, "the event loop does not answer")
     hanging.set()

@@ -354,7 +354,7 @@ def test_who_does_not_read_his_answers_is_cut_off(sqlite_url: str, monkeypatch: 
         connection.sendall(b"GET /v1/openapi.json HTTP/1.1\r\nHost: [::1]\r\n\r\n" * 30)
         connections = gateway.server.server_state.connections
         until(lambda: len(connections) == 1, what="the connection")
-        until(lambda: not connections, timeout_seconds=20, what="its end")
+        until(lambda: not connections, what="its end")
 
 
 @pytest.mark.parametrize(
