@@ -55,7 +55,7 @@ def test_a_blocked_producer_closes_in_time(private_rabbitmq: PrivateRabbitMQ) ->
         try:
             _raise_memory_alarm(private_rabbitmq)
             with pytest.raises(BrokerBlocked):
-                producer.publish(AddRow(n=2), timeout_seconds=0.5)
+                producer.publish(AddRow(n=2), timeout_seconds=2)
             started = time.monotonic()
             producer.close(timeout_seconds=1)
             assert time.monotonic() - started < 4
@@ -166,7 +166,8 @@ def _publish_through(
             thread.start()
         try:
             registered_at = time.monotonic() + REGISTERED_SECONDS
-            until(lambda: time.monotonic() > registered_at and len(load.receipts) > 200, what="receipts, and the queue")
+            until(lambda: len(load.receipts) > 200, timeout_seconds=60, what="receipts")
+            until(lambda: time.monotonic() > registered_at, what="the queue to be on the disk")
             fault()
             reached = len(load.receipts) + 200
             until(lambda: len(load.receipts) > reached, timeout_seconds=60, what="receipts after the fault")
