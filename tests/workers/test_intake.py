@@ -79,8 +79,9 @@ def test_nothing_is_claimed_that_could_not_start(why: str) -> None:
     assert intake._capacity() == 0
 
 
-def test_a_batch_gathers_while_every_thread_is_busy() -> None:
+def test_a_batch_gathers_while_every_thread_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Claims of two jobs cost as much as of fifty."""
+    pass_seconds(monkeypatch, 0.0)
     intake, holding, _ = an_intake(threads=4)
     holding.started[0] = 100
     holding.claimed, holding.finished[0] = 100 + 60, 96
