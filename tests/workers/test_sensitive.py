@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy import select
 from tests.console.command import Command
 from tests.one_worker import OneWorker
+from tests.waiting import until
 from tests.workers import jobs_sensitive
 from tests.workers.jobs_sensitive import Charge, charge, fingerprint, refund
 from tests.workers.sink import VARIABLE, Sink
@@ -141,6 +142,7 @@ def test_a_canary_is_in_no_log_metric_table_or_page(own_site: Site, monkeypatch:
         ids = {receipt.key: receipt.job_id for receipt in receipts}
         duplicate = producer.publish(a_charge(canary, name="well"), key="well").job_id
         rows = {end: site.await_end(job_id, timeout_seconds=40) for end, job_id in ids.items()}
+        until(lambda: site.job(duplicate), what="the duplicate to be absorbed")
         [refunded] = site.sink.await_events("refunded")
         pages = pool.get("/metrics")[1] + pool.get("/healthz")[1] + pool.get("/readyz")[1]
         logs = pool.log_text()
