@@ -424,8 +424,8 @@ def look_for_cancel(job: Cancellable, ctx: Context) -> None:
     ctx.check_cancelled()
 
 
-class Unique(Job, type="test.unique", queue="test", unique_for=timedelta(seconds=3)):
-    """Its dedup keys live for three seconds."""
+class Unique(Job, type="test.unique", queue="test", unique_for=timedelta(seconds=6)):
+    """Its dedup keys live for six seconds."""
 
     name: str
 

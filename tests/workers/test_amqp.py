@@ -108,7 +108,7 @@ def test_a_plain_client_that_follows_the_wire_table_is_served(full_site: Site) -
 def test_a_delivery_that_is_due_later_waits_in_the_ledger(full_site: Site) -> None:
     """Not in RabbitMQ, and in no worker's memory."""
     site = full_site
-    due = datetime.now(UTC) + timedelta(seconds=3)  # long enough to be seen waiting
+    due = datetime.now(UTC) + timedelta(seconds=6)  # long enough to be seen waiting
     with channel_on(site.broker_url) as channel:
         job_id = put_note(channel, "due later", headers={"due-at": due.isoformat()})
         site.await_state(job_id, "scheduled")

@@ -21,7 +21,7 @@ FAST = {"supervisor.FROZEN_SECONDS": 1.0}
 def test_an_overrun_in_c_is_settled_at_its_deadline_and_its_process_replaced(own_small_site: Site) -> None:
     """The job runs again elsewhere; a neighbour in the old process finishes there, once."""
     site = own_small_site
-    with site.pool(constants=FAST) as pool:
+    with site.pool() as pool:
         neighbour = site.publish(jobs.Gated(name="neighbour")).job_id
         site.sink.await_events("started", job=neighbour)
         row = site.run(jobs.Overrun(how="without the interpreter"))
