@@ -6,11 +6,15 @@ from typing import TypeVar
 
 Answer = TypeVar("Answer")
 
+# Long enough for a machine that has others to serve: who waits in vain has failed anyway.
+PATIENCE_SECONDS = 30.0
 INTERVAL_SECONDS_FIRST = 0.002
 INTERVAL_SECONDS_MAX = 0.1
 
 
-def until(condition: Callable[[], Answer], *, timeout_seconds: float = 10.0, what: str = "the condition") -> Answer:
+def until(
+    condition: Callable[[], Answer], *, timeout_seconds: float = PATIENCE_SECONDS, what: str = "the condition"
+) -> Answer:
     """Ask `condition` until its answer is truthy, and return that answer.
 
     Raises AssertionError, naming `what` and the last answer, once `timeout_seconds` have passed. An error that the

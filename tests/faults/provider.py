@@ -61,7 +61,7 @@ class Provider:
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "tests.faults.provider", str(self.port), str(self.log)]
         self._process = Leashed(command, folder=REPOSITORY, log=self._folder / "provider.out")
-        until(lambda: is_listening(self.port), timeout_seconds=20, what="the provider to listen")
+        until(lambda: is_listening(self.port), what="the provider to listen")
         return self
 
     def __exit__(self, *error: object) -> None:

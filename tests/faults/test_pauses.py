@@ -40,7 +40,7 @@ def test_a_pool_that_was_paused_and_rescued_writes_nothing_when_it_goes_on(
                 rows = [site.await_end(job_id, timeout_seconds=60) for job_id in (open_transaction, unsettled)]
                 for pid in frozen:
                     paused.signal(signal.SIGCONT, pid)
-                until(lambda: paused.metric("penstock_jobs_fenced_total") >= 2, timeout_seconds=20, what="two fenced")
+                until(lambda: paused.metric("penstock_jobs_fenced_total") >= 2, what="two fenced")
                 assert paused.stop() == 0
                 assert rescuing.stop() == 0
         assert [(row["state"], row["attempts"], row["losses"]) for row in rows] == [("completed", 1, 1)] * 2

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from tests.servers.leash import tied_to_parent
 from tests.servers.ports import free_port
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 from tests.workers.sink import VARIABLE, Sink
 
 from penstock.workers.board import Board, Page
@@ -180,7 +180,7 @@ class RunningPool:
             if line.get("event") == event and all(line.get(name) == value for name, value in fields.items())
         ]
 
-    def await_log(self, event: str, *, timeout_seconds: float = 20.0, **fields: Any) -> dict[str, Any]:
+    def await_log(self, event: str, *, timeout_seconds: float = PATIENCE_SECONDS, **fields: Any) -> dict[str, Any]:
         """The first such line, as soon as there is one."""
         return until(
             lambda: self.logged(event, **fields), timeout_seconds=timeout_seconds, what=f"the log line {event!r}"

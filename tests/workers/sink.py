@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 VARIABLE = "PENSTOCK_TEST_SINK"
 GATE_SECONDS_MAX = 120.0
@@ -44,7 +44,7 @@ class Sink:
         ]
 
     def await_events(
-        self, event: str, *, count: int = 1, timeout_seconds: float = 20.0, **fields: Any
+        self, event: str, *, count: int = 1, timeout_seconds: float = PATIENCE_SECONDS, **fields: Any
     ) -> list[dict[str, Any]]:
         """The first `count` lines of a kind, as soon as there are so many."""
 

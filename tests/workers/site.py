@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 from tests.workers.pool import RunningPool
 from tests.workers.sink import Sink
 
@@ -66,7 +66,7 @@ class Site:
         """Publish a job as a service does."""
         return self.producer.publish(job, **options)
 
-    def run(self, job: Job, *, timeout_seconds: float = 20.0, **options: Any) -> dict[str, Any]:
+    def run(self, job: Job, *, timeout_seconds: float = PATIENCE_SECONDS, **options: Any) -> dict[str, Any]:
         """Publish a job and return its row once it has ended."""
         return self.await_end(self.publish(job, **options).job_id, timeout_seconds=timeout_seconds)
 
@@ -74,7 +74,7 @@ class Site:
         """A job's row with its history; empty while the ledger has not seen it."""
         return ledger_jobs.show_job(self.session, job_id) or {}
 
-    def await_end(self, job_id: str, *, timeout_seconds: float = 20.0) -> dict[str, Any]:
+    def await_end(self, job_id: str, *, timeout_seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         """A job's row once it has ended."""
         until(
             lambda: self.job(job_id).get("state") in ENDED,
@@ -83,7 +83,7 @@ class Site:
         )
         return self.job(job_id)
 
-    def await_state(self, job_id: str, state: str, *, timeout_seconds: float = 20.0) -> dict[str, Any]:
+    def await_state(self, job_id: str, state: str, *, timeout_seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         """A job's row once it is in this state."""
         until(
             lambda: self.job(job_id).get("state") == state,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 from tests.workers.amqp import UNREADABLE_HEADERS, channel_on, consuming, put, put_note, ready
 
 from penstock.workers import deliveries as module
@@ -31,7 +31,7 @@ def take(deliveries: Deliveries, count: int) -> list[Delivery]:
     """The next deliveries that may be acked."""
     taken: list[Delivery] = []
     while len(taken) < count:
-        delivery = deliveries.inbox.get(timeout=10)
+        delivery = deliveries.inbox.get(timeout=PATIENCE_SECONDS)
         if delivery.generation == deliveries.generation:
             taken.append(delivery)
     return taken

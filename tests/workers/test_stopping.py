@@ -72,7 +72,7 @@ def test_a_second_signal_ends_it_at_once(own_small_site: Site) -> None:
         pool.signal(signal.SIGTERM)
         pool.await_log("stopping")
         pool.signal(signal.SIGTERM)
-        assert pool.wait(timeout_seconds=10) == 0
+        assert pool.wait(timeout_seconds=30) == 0
     row = site.job(job_id)
     assert (row["state"], row["attempts"], row["suspect"]) == ("available", 0, False)
 
