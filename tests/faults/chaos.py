@@ -43,6 +43,8 @@ from penstock.workers import Registry
 
 JOBS_PER_SECOND = 60.0
 PAUSE_SECONDS = (1.0, 4.0)
+# Also of a short run on a slow machine, where one of them can take half of it.
+FAULTS_MIN = 4
 # A message that went to a paused consumer comes back with its heartbeat, and then waits for a rescue.
 DRAIN_SECONDS_MAX = 240.0
 POOLS = ("red", "blue")
@@ -135,7 +137,7 @@ def run(folder: Path, *, seed: int, seconds: float, say: Any = print) -> Run:
         vitals = Vitals(victim)
         with load:
             until(lambda: len(load.lines) > 20, timeout_seconds=60, what="the load to begin")
-            while time.monotonic() - started < seconds:
+            while time.monotonic() - started < seconds or result.faults.total() < FAULTS_MIN:
                 _strike(victim, result, say)
                 vitals.look()
             heal(victim)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.faults.chaos import run
+from tests.faults.chaos import FAULTS_MIN, run
 
 SEED = 4
 SECONDS = 30.0
@@ -14,4 +14,4 @@ def test_random_faults_under_load_lose_and_double_nothing(tmp_path: Path) -> Non
     """Heal, drain, judge."""
     result = run(tmp_path, seed=SEED, seconds=SECONDS)
     assert result.is_clean, f"\n{result.verdict}\n{result.grown}"
-    assert result.faults.total() >= 4
+    assert result.faults.total() >= FAULTS_MIN

@@ -127,7 +127,7 @@ def test_a_type_that_somebody_made_up_becomes_no_label(own_embedded_site: Site) 
     with site.pool() as pool:
         LedgerProducer(site.database_url).publish_message(Message.raw(type="made.up", body=b"{}"), queue="test")
         until(lambda: pool.metric("penstock_jobs_released_total", type="(unknown)") == 1, what="it to be put back")
-        assert pool.metric("penstock_jobs_claimed_total", type="(unknown)") == 1
+        until(lambda: pool.metric("penstock_jobs_claimed_total", type="(unknown)") == 1, what="its claim to be counted")
         assert "made.up" not in pool.get("/metrics")[1]
     site.close()
 
