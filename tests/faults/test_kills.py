@@ -26,6 +26,7 @@ RECOVERY_SECONDS_MAX = 2.0
 
 
 @pytest.mark.faults
+@pytest.mark.alone
 def test_5000_jobs_have_each_effect_once_while_processes_are_killed_every_second(site: Site) -> None:
     """No job lost, none done twice, nobody innocent blamed, and the jobs of a dead process are free again at once."""
     draw = random.Random(20261123)
