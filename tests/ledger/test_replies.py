@@ -52,6 +52,18 @@ def test_who_asks_once_more_has_not_waited_since_the_first_time(session: Session
     assert (count, seconds < 60) == (1, True)
 
 
+def test_who_asks_once_more_while_he_is_answered_is_answered_once_more(session: Session) -> None:
+    """What was said before is not what is owed since."""
+    offer = an_offer(reply_to=QUEUE)
+    for cross_out in (receipts_sent, replies_done):
+        deliver(session, offer)
+        age(session)
+        said = owed_replies(session, limit=10)
+        deliver(session, offer)
+        cross_out(session, said)
+        assert len(said) == len(owed_replies(session, limit=10)) == 1
+
+
 def test_a_queue_can_be_left_out(session: Session) -> None:
     """What is owed to the others is found, however much is owed to it."""
     for _ in range(5):

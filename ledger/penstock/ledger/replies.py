@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, case, delete, func, or_, outerjoin, select, tuple_, update
+from sqlalchemy import ColumnElement, Text, case, cast, delete, func, or_, outerjoin, select, tuple_, update
 
 from penstock.ledger.clock import now
 from penstock.ledger.database import Session, Statement
@@ -16,12 +16,16 @@ from penstock.schemas import Message
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owed:
-    """Something to be said about job `job_id` to whoever published `id`. `state` is None when the job has left."""
+    """Something to be said about job `job_id` to whoever published `id`. `state` is None when the job has left.
+
+    `asked_at` is as the database writes it, to the last digit: whoever asks again has another one.
+    """
 
     id: str
     reply_to: str
     job_id: str
     correlation_id: str | None
+    asked_at: str
     receipt_sent_at: datetime | None
     type: str | None
     state: str | None
@@ -47,7 +51,7 @@ def owed_replies(session: Session, *, limit: int, without: Collection[str] = ())
     shown = [jobs.c[name] for name in ("type", "state", "reason", "attempts", "result", "finished_at")]
     query = (
         select(replies.c.id, replies.c.reply_to, replies.c.job_id, replies.c.correlation_id, replies.c.receipt_sent_at)
-        .add_columns(*shown)
+        .add_columns(_ASKED_AT.label("asked_at"), *shown)
         .select_from(_WITH_JOBS)
         .where(_can_be_said(), replies.c.reply_to.not_in(without))
         .order_by(replies.c.created_at)
@@ -83,9 +87,12 @@ def _can_be_said() -> ColumnElement[bool]:
 
 
 def _these(owed: Sequence[Owed]) -> ColumnElement[bool]:
-    return tuple_(replies.c.id, replies.c.reply_to).in_([(it.id, it.reply_to) for it in owed])
+    """But for those that somebody has asked for once more since they were read."""
+    row = tuple_(replies.c.id, replies.c.reply_to, _ASKED_AT)
+    return row.in_([(it.id, it.reply_to, it.asked_at) for it in owed])
 
 
+_ASKED_AT = cast(replies.c.created_at, Text)
 _WITH_JOBS = outerjoin(replies, jobs, jobs.c.id == replies.c.job_id)
 _REPLIES: Columns = {"id": "uuid", "reply_to": "text", "job_id": "uuid", "correlation_id": "text"}
 
