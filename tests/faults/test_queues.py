@@ -144,7 +144,7 @@ def test_a_large_replay_is_paced_and_done_once_though_two_people_click(site: Sit
         fresh = [receipt.job_id for receipt in site.producer.publish_many(Transfer(n=n) for n in range(50))]
         until(lambda: set(fresh) <= set(site.effects()), what="the jobs that came meanwhile")
         assert len(site.effects()) < len(letters)
-        until(lambda: site.states() == {"completed": 1050}, timeout_seconds=60, what="the end of the replay")
+        until(lambda: site.states() == {"completed": 1050}, timeout_seconds=120, what="the end of the replay")
         assert pool.stop() == 0
     assert Counter(replayed) == Counter(letter.message.id for letter in letters)
     assert Counter(site.effects()) == Counter([*fresh, *replayed])

@@ -1,11 +1,18 @@
 """Sessions of handlers: what the engine's own calls run into is never the job's fault."""
 
+import asyncio
+from collections.abc import Awaitable
+from contextlib import suppress
+
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from penstock.ledger import database
 from penstock.ledger.database import Ledger
+from penstock.workers.coroutine_transactions import AWAITED
 from penstock.workers.errors import LedgerLost
+from penstock.workers.lending import lent
 from penstock.workers.sessions import HandlerSessions
 
 
@@ -56,3 +63,63 @@ def test_a_ledger_that_is_away_is_lost(tmp_path: object) -> None:
     sessions = HandlerSessions(Ledger(f"sqlite:///{tmp_path}/no/folder/ledger.db"), threads=1)
     with pytest.raises(LedgerLost), sessions.connection(timeout_seconds=1.0):
         pass
+
+
+CREATE = text("CREATE TABLE effects_of_tests (name TEXT NOT NULL)")
+INSERT = text("INSERT INTO effects_of_tests (name) VALUES (:name)")
+NAMES = text("SELECT name FROM effects_of_tests")
+
+
+def test_a_connection_that_found_the_database_locked_still_undoes_what_fails(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next transaction on it is one."""
+    monkeypatch.setattr(database, "SQLITE_BUSY_SECONDS", 0.1)
+    ledger = Ledger(sqlite_url)
+    sessions = HandlerSessions(ledger, threads=1)
+    with ledger.session() as session:
+        session.connection.execute(CREATE)
+    with (
+        ledger.session() as other,
+        other.transaction(),
+        pytest.raises(OperationalError, match="locked"),
+        sessions.connection(timeout_seconds=1.0) as connection,
+    ):
+        connection.execute(INSERT, {"name": "locked out"})
+    with suppress(ZeroDivisionError), sessions.connection(timeout_seconds=1.0) as again:
+        again.execute(INSERT, {"name": "undone"})
+        raise ZeroDivisionError
+    assert again is connection
+    with ledger.session() as session:
+        assert session.connection.execute(NAMES).scalars().all() == []
+    sessions.close()
+
+
+def test_a_coroutine_that_had_to_give_way_does_not_begin_anew(sqlite_url: str) -> None:
+    """It would wait for the locks of whoever came along, on the thread on which that one would have to go on."""
+    ledger = Ledger(sqlite_url)
+    sessions = HandlerSessions(ledger, threads=2)
+    with ledger.session() as session:
+        session.connection.execute(CREATE)
+
+    async def write(name: str, begun: asyncio.Event, awaited: Awaitable[object]) -> None:
+        with sessions.connection(timeout_seconds=1.0) as connection:
+            with lent(connection):
+                connection.execute(INSERT, {"name": name})
+                begun.set()
+                await awaited
+                connection.execute(INSERT, {"name": f"{name}, after the await"})
+            sessions.require_unawaited(connection)
+            connection.commit()
+
+    async def write_both() -> tuple[BaseException | None, ...]:
+        first, second = asyncio.Event(), asyncio.Event()
+        one = asyncio.create_task(write("one", first, second.wait()))
+        await first.wait()
+        other = asyncio.create_task(write("other", second, asyncio.sleep(0)))
+        return await asyncio.gather(one, other, return_exceptions=True)
+
+    assert [str(error) for error in asyncio.run(write_both())] == [AWAITED, AWAITED]
+    with ledger.session() as session:
+        assert session.connection.execute(NAMES).scalars().all() == []
+    sessions.close()

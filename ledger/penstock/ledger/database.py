@@ -278,10 +278,12 @@ def _sqlite_engine(url: URL, *, purpose: Purpose, pool_size: int) -> Engine:
         cursor.close()
 
     if purpose == "handlers":
-
-        @event.listens_for(engine, "begin")
-        def _begin(connection: Connection) -> None:
-            # SQLAlchemy begins at the first statement: a slow handler holds the write lock no longer than it must.
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-
+        # SQLAlchemy begins at the first statement: a slow handler holds the write lock no longer than it must. Not by
+        # its event `begin`: after one that has failed, as the database was locked, SQLAlchemy 2.1 takes the connection
+        # for one that is just beginning, for ever, and each statement on it commits by itself.
+        engine.dialect.do_begin = _begin_immediately  # type: ignore[method-assign]
     return engine
+
+
+def _begin_immediately(dbapi_connection: Any) -> None:
+    dbapi_connection.cursor().execute("BEGIN IMMEDIATE")

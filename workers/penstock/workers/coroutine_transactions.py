@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -45,6 +45,8 @@ class CoroutineTransactions:
         if self._open is not None and _running_loop() is not None and self._open.task is not asyncio.current_task():
             with suppress(DBAPIError):
                 Connection.rollback(self._open.connection)  # its own is lent
+            # Else its next statement would begin anew, and wait on this thread for whoever came along.
+            vars(self._open.connection)["_autobegin"] = _refuse_to_begin
             self._open = None
 
     @contextmanager
@@ -68,6 +70,11 @@ class CoroutineTransactions:
         opened = self._open
         if _running_loop() is not None and (opened is None or opened.connection is not connection or opened.turned):
             raise RuntimeError(AWAITED)
+
+
+def _refuse_to_begin() -> NoReturn:
+    """Until the connection, which is lent, is given back."""
+    raise RuntimeError(AWAITED)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -24,14 +24,12 @@ def lent(connection: Connection) -> Iterator[Connection]:
     begin = connection.begin_nested
 
     def begin_at_the_first_statement() -> None:
-        # The one place below SQLAlchemy's public interface: its own begin goes by the same name as the handler's. On
-        # SQLite it runs a statement itself, and so comes by here once more.
-        is_outer = own.pop("begin", None) is not None
+        # The one place below SQLAlchemy's public interface: its own begin goes by the same name as the handler's.
+        del own["begin"]
         try:
             Connection._autobegin(connection)  # noqa: SLF001
         finally:
-            if is_outer:
-                own["begin"] = begin
+            own["begin"] = begin
 
     own |= {
         "commit": _refuse_commit,
