@@ -238,7 +238,7 @@ def test_a_thousand_jobs_run_once_each(full_site: Site) -> None:
     site = full_site
     with Producer(site.broker_url) as producer:
         receipts = producer.publish_many(jobs.Note(name="load") for _ in range(1000))
-    ran = site.sink.await_events("ran", count=1000, name="load", timeout_seconds=60)
+    ran = site.sink.await_events("ran", count=1000, name="load", timeout_seconds=120)
     assert {event["job"] for event in ran} == {receipt.job_id for receipt in receipts}
     assert site.sink.repeated("ran") == {}
     until(lambda: site.states().get("executing", 0) == 0, what="all to be settled")
