@@ -169,8 +169,10 @@ def test_a_clock_that_is_off_is_seen(penstock: Command, sqlite_url: str, monkeyp
     """Ids and delays are made by the clocks of hosts."""
     monkeypatch.setenv("PENSTOCK_DATABASE_URL", sqlite_url)
     for seconds, status in ((0, "ok"), (5, "warning"), (60, "problem")):
-        late = datetime.now(UTC) + timedelta(seconds=seconds)
-        monkeypatch.setattr("penstock.console.doctor.database.time_of", lambda _, late=late: late)
+        ahead = timedelta(seconds=seconds)
+        monkeypatch.setattr(
+            "penstock.console.doctor.database.time_of", lambda _, ahead=ahead: datetime.now(UTC) + ahead
+        )
         clock = by_check(penstock("doctor", "--json"))["clock"]
         assert clock["status"] == status
 
