@@ -155,14 +155,18 @@ def test_an_idle_relay_is_woken_up(postgres_url: str, queues: Queues, monkeypatc
     """By NOTIFY, however long its polls are apart."""
     monkeypatch.setattr(relay, "POLL_SECONDS", 60.0)
     engine = create_engine(postgres_url)
-    watched = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 2 AND mode = 'ExclusiveLock'")
-    with engine.connect() as connection, relaying(postgres_url, queues.url):
+    watched = text(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 2 AND mode = 'ExclusiveLock'"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    with engine.connect() as connection, relaying(postgres_url, queues.url) as [it]:
         for n in range(3):
             until(lambda: connection.execute(watched).scalar(), what="a relay on the watch")
             connection.commit()
             enqueue(connection, AddRow(n=n))
             connection.commit()
             until(queues.ids, what="the job")
+        it.relay.request_stop()
         enqueue(connection, AddRow(n=3))  # so that the relay ends its wait
         connection.commit()
     engine.dispose()
