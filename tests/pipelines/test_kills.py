@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.pipelines.tables import Tables
 from tests.waiting import until
-from tests.workers.pool import RunningPool
+from tests.workers.pool import START_SECONDS_MAX, RunningPool
 
 from penstock.pipelines import LoadCsv
 from penstock.producers.ledger_producer import LedgerProducer
@@ -34,16 +34,23 @@ def test_no_row_is_lost_or_doubled_when_workers_are_killed(
     ) as pool:
         LedgerProducer(ledger_url).publish(job, key="birds")
         until(lambda: "birds_rejected" in tables.names(), timeout_seconds=END_SECONDS_MAX, what="the plan")
-        for rows in KILL_AT_ROWS:
+        for deaths, rows in enumerate(KILL_AT_ROWS, start=1):
             until(lambda rows=rows: loaded(tables) >= rows, timeout_seconds=END_SECONDS_MAX, what=f"{rows} rows")  # type: ignore[misc]
-            pool.signal(signal.SIGKILL, until(pool.workers, what="a worker process")[0])
+            pool.signal(signal.SIGKILL, until(pool.workers, timeout_seconds=START_SECONDS_MAX, what="a worker")[0])
+            # else the next signal could go to the one that is dying
+            until(lambda deaths=deaths: killed(pool) == deaths, what=f"{deaths} deaths")  # type: ignore[misc]
         until(lambda: not unfinished(tables), timeout_seconds=END_SECONDS_MAX, what="the end of all jobs")
-        assert len(pool.logged("process died", how="SIGKILL")) == len(KILL_AT_ROWS)
+        assert killed(pool) == len(KILL_AT_ROWS)
     assert tables.read("SELECT count(*), count(DISTINCT n), min(n), max(n) FROM birds") == [(ROWS, ROWS, 0, ROWS - 1)]
     results = tables.read("SELECT result FROM jobs WHERE type = 'pipelines.load_chunk' AND state = 'completed'")
     accounts = [json.loads(bytes(result)) for (result,) in results]
     assert sum(account["loaded"] for account in accounts) == ROWS
     assert {account["there_before"] for account in accounts} == {0}
+
+
+def killed(pool: RunningPool) -> int:
+    """How many deaths by our hand the pool has seen."""
+    return len(pool.logged("process died", how="SIGKILL"))
 
 
 def loaded(tables: Tables) -> int:
