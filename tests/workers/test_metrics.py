@@ -8,10 +8,12 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest, mmap_dict
 from prometheus_client.multiprocess import MultiProcessCollector
+from tests.ledger.samples import an_offer, deliver
 from tests.waiting import until
 from tests.workers import jobs
 from tests.workers.site import Site
 
+from penstock.ledger.database import Ledger
 from penstock.ledger.jobs import cancel_job
 from penstock.producers.ledger_producer import LedgerProducer
 from penstock.schemas import Message
@@ -53,6 +55,19 @@ def test_a_queue_that_was_drained_is_said_to_be_empty(tmp_path: Path) -> None:
     metrics.due([])
     now = scraped(tmp_path)
     assert (now['penstock_due_jobs{queue="demo"}'], now['penstock_oldest_due_seconds{queue="demo"}']) == (0, 0)
+
+
+def test_what_comes_twice_in_one_batch_is_known_the_second_time(sqlite_url: str, tmp_path: Path) -> None:
+    """As it is where it comes a batch later; and one dead letter is one, however often its message comes."""
+    folder = tmp_path / "metrics"
+    job, first, other = an_offer(), an_offer(b'{"n":1}', key="k"), an_offer(b'{"n":2}', key="k")
+    offers = [job, job, first, other, other]
+    with Ledger(sqlite_url).session() as session:
+        Metrics(MetricFiles(folder, "worker-0")).admitted(offers, deliver(session, *offers), [])
+    counted = scraped(folder)
+    assert counted['penstock_jobs_claimed_total{queue="demo",type="demo.job"}'] == 2
+    assert counted['penstock_jobs_duplicates_total{queue="demo",type="demo.job"}'] == 3
+    assert counted['penstock_jobs_dead_total{queue="demo",reason="key_conflict",type="demo.job"}'] == 1
 
 
 def test_a_pool_that_starts_counts_from_zero(tmp_path: Path) -> None:

@@ -75,16 +75,18 @@ class Metrics:
             self._claims.observe(len(admission.claims))
             count(self._claimed, ((claim.queue, claim.type) for claim in admission.claims))
         if len(admission.claims) < len(offers):
+            firsts, repeats = _told_apart(offers)
+            count(self._duplicates, ((offer.queue, _label_of(offer.message.type, offer.reason)) for offer in repeats))
             for outcome, metric in counters.items():
                 count(
                     metric,
                     (
                         (offer.queue, _label_of(offer.message.type, offer.reason))
-                        for offer in offers
+                        for offer in firsts
                         if admission.outcomes.get(offer.message.id) is outcome
                     ),
                 )
-            count(self._dead, _dead_on_arrival(offers, admission))
+            count(self._dead, _dead_on_arrival(firsts, admission))
         count(self._quarantined, ((item.queue,) for item in unreadable))
 
     def settled(self, outcomes: Sequence[tuple[Outcome, Claim | None]], fenced: set[str]) -> None:
@@ -150,6 +152,18 @@ def waited_seconds(claim: Claim) -> float:
 def _label_of(job_type: str, reason: str | None) -> str:
     """A type that we do not know is somebody's invention; anybody can invent a million of them."""
     return UNKNOWN if reason == Reason.UNKNOWN_TYPE else job_type
+
+
+def _told_apart(offers: Sequence[Offer]) -> tuple[list[Offer], list[Offer]]:
+    """Those to which the outcome of their id belongs, and those of jobs that one before them in the batch has made."""
+    firsts: dict[str, Offer] = {}
+    repeats = []
+    for offer in offers:
+        if offer.message.id in firsts:
+            repeats.append(offer)
+        else:
+            firsts[offer.message.id] = offer
+    return list(firsts.values()), repeats
 
 
 def _dead_on_arrival(offers: Sequence[Offer], admission: Admission) -> Iterator[tuple[str, str, str]]:
