@@ -54,7 +54,7 @@ def test_a_job_from_nodejs_runs_once_under_its_key(
 ) -> None:
     """Its receipt is the id of the job, or of the duplicate that was absorbed."""
     worker = running("worker", "--jobs", HANDLERS, "--metrics-port", "0")
-    until(lambda: consumers(broker_url, "demo"), what="a consumer")
+    until(lambda: consumers(broker_url, "demo"), timeout_seconds=30, what="a consumer")
     published = [run("node", node, "demo.add", '{"n": 1}', "row-1", folder=tmp_path, AMQP_URL=broker_url) for _ in "12"]
     assert [(done.returncode, done.stderr) for done in published] == [(0, ""), (0, "")]
     first, second = (done.stdout.strip() for done in published)

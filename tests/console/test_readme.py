@@ -55,7 +55,7 @@ def test_who_asks_for_replies_as_it_stands_there_hears_them(
     (folder / "my_jobs.py").write_text(blocks("README.md", "python", after=f"## {FIRST_JOB}")[0])
     monkeypatch.syspath_prepend(folder)
     running("worker", "--jobs", "my_jobs", "--metrics-port", "0")
-    until(lambda: consumers(broker_url, "demo"), what="a consumer")
+    until(lambda: consumers(broker_url, "demo"), timeout_seconds=30, what="a consumer")
     heard = []
     for _ in range(2):
         names: dict[str, Any] = {}
@@ -75,7 +75,7 @@ def test_other_services_publish_as_it_stands_there(
     wire, *_ = blocks("docs/wire.md", "python", after="## A publisher in any language")
     (folder / "my_jobs.py").write_text(job)
     running("worker", "--jobs", "my_jobs", "--metrics-port", "0")
-    until(lambda: consumers(broker_url, "demo"), what="a consumer")
+    until(lambda: consumers(broker_url, "demo"), timeout_seconds=30, what="a consumer")
     names: dict[str, Any] = {}
     exec(job, names)
     exec(client.replace(ELLIPSIS, broker_url), names)

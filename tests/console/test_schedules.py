@@ -254,7 +254,7 @@ def test_a_dispatcher_without_the_key_leaves_the_tick_to_another(
     assert (refused.code, "set PENSTOCK_KEYRING where ticks fire" in refused.error) == (2, True)
     monkeypatch.setenv("PENSTOCK_KEYRING", KEYRING)
     having = running("dispatch")
-    until(lambda: schedule_of(full, "rent").last_tick is not None, timeout_seconds=20, what="the tick to fire")
+    until(lambda: schedule_of(full, "rent").last_tick is not None, timeout_seconds=30, what="the tick to fire")
     assert [dispatcher.stop() for dispatcher in (without, having)] == [0, 0]
 
 

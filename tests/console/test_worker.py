@@ -42,7 +42,7 @@ def test_on_rabbitmq_from_published_to_completed(
     """The worker declares its queues; what is published through the broker runs."""
     worker = running("worker", "--jobs", HANDLERS, "--threads", "2", *QUIET).wait_for(STARTED)
     publish = ("publish", "demo.add", '{"n":1,"m":2}', "--jobs", HANDLERS, "--json")
-    until(lambda: consumers(broker_url, "demo"), what="a consumer")
+    until(lambda: consumers(broker_url, "demo"), timeout_seconds=30, what="a consumer")
     until(lambda: penstock(*publish).code == 0, what="a receipt")
     receipt = penstock(*publish).document
     assert receipt["durability"] == "broker"
