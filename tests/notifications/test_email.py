@@ -6,6 +6,7 @@ import pytest
 from tests.notifications.mailbox import Mailbox, hanging_up, saying
 from tests.notifications.parking import send_or_park
 from tests.one_worker import OneWorker
+from tests.servers.ports import free_port
 
 from penstock.notifications import SendEmail
 from penstock.notifications.handlers import deliver
@@ -111,8 +112,7 @@ def test_a_deferred_mail_is_tried_again_even_where_the_unknown_is_parked(mailbox
 
 def test_a_server_that_is_away_means_later(monkeypatch: pytest.MonkeyPatch, ledger_url: str) -> None:
     """Nobody answered, so nothing was sent; the job waits for its retry."""
-    with Mailbox() as gone:
-        monkeypatch.setenv("PENSTOCK_SMTP_URL", gone.url)
+    monkeypatch.setenv("PENSTOCK_SMTP_URL", f"smtp://127.0.0.1:{free_port()}")
     with OneWorker(ledger_url, [send_or_park]) as worker:
         shown = worker.run(MAIL)
     assert (shown["state"], shown["error"]) == ("retryable", "MailDeferred: connecting: ConnectionRefusedError")
