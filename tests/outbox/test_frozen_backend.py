@@ -57,7 +57,6 @@ def test_a_relay_goes_on_without_a_connection_behind_which_nobody_moves(
     act: str, private_postgres: PrivatePostgres, queues: Queues, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it holds locked there waits until that ends; everything else is published, and nothing is lost."""
-    monkeypatch.setattr(bounded_connection, "ANSWER_SECONDS_MAX", 1.0)
     url = private_postgres.create_database()
     create_outbox(url)
     engine = create_engine(url)
@@ -65,6 +64,7 @@ def test_a_relay_goes_on_without_a_connection_behind_which_nobody_moves(
     with ExitStack() as stack:
         stack.callback(engine.dispose)
         store = stack.enter_context(closing(open_store(url)))
+        monkeypatch.setattr(bounded_connection, "ANSWER_SECONDS_MAX", 1.0)
         stack.enter_context(relaying(url, queues.url, open_=freezing.open))
         stack.callback(freezing.thaw)
         with engine.begin() as connection:

@@ -28,7 +28,7 @@ def test_three_relays_publish_each_row_once(engine: Engine, store: Store, outbox
     with engine.begin() as connection:
         added = enqueue_many(connection, (AddRow(n=n) for n in range(3000)))
     with relaying(outbox_url, queues.url, relays=3) as found:
-        until(lambda: is_empty(store), what="an empty outbox")
+        until(lambda: is_empty(store), timeout_seconds=60, what="an empty outbox")
     # a relay counts what it has deleted, so all is counted once it has stopped
     assert sum(it.count("penstock_outbox_published_total") for it in found) == 3000
     assert sorted(queues.ids()) == added
@@ -42,7 +42,7 @@ def test_a_row_that_commits_late_is_not_skipped(postgres_url: str, queues: Queue
         for start in range(1, 5000, 1000):
             with engine.begin() as connection:
                 enqueue_many(connection, (AddRow(n=n) for n in range(start, start + 1000)))
-        until(lambda: is_empty(store), what="an outbox that looks empty")
+        until(lambda: is_empty(store), timeout_seconds=60, what="an outbox that looks empty")
         assert len(queues.ids()) == 5000
         late.commit()
         until(lambda: is_empty(store), what="an empty outbox")
@@ -112,11 +112,11 @@ def test_a_full_queue_does_not_hold_up_the_others(
         enqueue_many(connection, [Full(n=n) for n in range(5)])
         enqueue_many(connection, [AddRow(n=n) for n in range(500)])
     with relaying(outbox_url, queues.url):
-        until(lambda: store.lag().waiting <= 4, what="the rows of the other type to be published")
+        until(lambda: store.lag().waiting <= 4, timeout_seconds=60, what="the rows of the other type to be published")
         with engine.begin() as connection:
             last = enqueue(connection, AddRow(n=501))
         taken: list[str] = []
-        until(lambda: last in queues.fill(taken), what="a row that came later")
+        until(lambda: last in queues.fill(taken), timeout_seconds=60, what="a row that came later")
         until(lambda: queues.fill(taken) and is_empty(store), timeout_seconds=60, what="an empty outbox")
     taken += queues.ids()
     assert len(set(taken)) == 506
