@@ -41,7 +41,7 @@ def test_a_claim_carries_the_whole_job(session: Session) -> None:
 @pytest.mark.parametrize(
     "unfit",
     [
-        {"due_at": datetime.now(UTC) + timedelta(hours=1)},
+        {"due_at": datetime.now(UTC) + timedelta(days=1)},
         {"dispatched_at": datetime.now(UTC)},
         {"suspect": True},
         {"state": "executing"},
