@@ -137,8 +137,9 @@ class Stage:
 
     def _count_mails(self) -> int:
         """Message-IDs in the mail server's log."""
-        lines = (self.folder / MAILS).read_text().splitlines()
-        return len({known["message_id"] for line in lines if (known := json.loads(line))["answer"] == 250})
+        written, _, _ = (self.folder / MAILS).read_text().rpartition("\n")  # the last line may be there in part
+        answers = map(json.loads, written.splitlines())
+        return len({answer["message_id"] for answer in answers if answer["answer"] == 250})
 
     def _has_table(self, name: str) -> bool:
         return bool(self._read("SELECT 1 FROM sqlite_schema WHERE name = ?", name))

@@ -67,7 +67,8 @@ class Load:
     @property
     def lines(self) -> list[dict[str, Any]]:
         """What it has written down so far."""
-        return [json.loads(line) for line in self.history.read_text().splitlines()]
+        written, _, _ = self.history.read_text().rpartition("\n")  # the last line may be there in part
+        return [json.loads(line) for line in written.splitlines()]
 
     @property
     def is_running(self) -> bool:

@@ -69,7 +69,8 @@ class Provider:
         self._process.stop(signal.SIGKILL)
 
     def _lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+        written, _, _ = self.log.read_text().rpartition("\n")  # the last line may be there in part
+        return [json.loads(line) for line in written.splitlines()]
 
 
 def ask(address: str, path: str, document: dict[str, Any]) -> int:

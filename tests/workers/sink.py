@@ -36,7 +36,9 @@ class Sink:
 
     def events(self, event: str | None = None, **fields: Any) -> list[dict[str, Any]]:
         """All lines of one kind, with these fields."""
-        lines = [json.loads(line) for line in self.path.read_text().splitlines()]
+        # the last line may be there in part: where it crosses a page, a reader can come in between
+        written, _, _ = self.path.read_text().rpartition("\n")
+        lines = [json.loads(line) for line in written.splitlines()]
         return [
             line
             for line in lines
