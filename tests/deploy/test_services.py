@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
 from urllib.request import urlopen
 
 import httpx
@@ -118,7 +117,7 @@ def is_ready(service: Service) -> bool:
     try:
         with urlopen(f"http://127.0.0.1:{service.port}/readyz", timeout=5) as answer:
             return bool(answer.status == 200)
-    except URLError:
+    except OSError:
         return False
 
 

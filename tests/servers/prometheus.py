@@ -133,7 +133,7 @@ class PrivatePrometheus:
         try:
             with urlopen(f"http://{self._address}/-/ready", timeout=5) as answer:
                 return bool(answer.status == 200)
-        except URLError:
+        except OSError:
             return False
 
     def _get(self, path: str, **parameters: str) -> Any:
