@@ -159,12 +159,7 @@ def rabbitmq_of_session() -> Iterator[PrivateRabbitMQ]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Remember which servers are used, also for the report; and let no example fail for how long it took.
-
-    Whoever has to wait for a processor would else be told that a property does not hold.
-    """
-    settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    settings.load_profile("unhurried")
+    """Remember which servers are used, also for the report."""
     given = side_by_side.join(config)
     config.stash[servers_found] = {name: Found.of_another(it) for name, it in given.items()}
     config.stash[servers_used] = {name: found.where for name, found in config.stash[servers_found].items()}

@@ -69,6 +69,7 @@ class Sender:
         self._pump_due = False
         self._close_at: float | None = None
         self._stopping = False
+        self._stopped = False
         self.thread = threading.Thread(target=self._run, name="penstock-publisher", daemon=True)
         self.thread.start()
 
@@ -98,9 +99,15 @@ class Sender:
     # ------------------------------------------------------------------ the thread
 
     def _run(self) -> None:
-        while not self._stopping:
+        self._ioloop.activate_poller()
+        while not self._stopped:
             try:
-                self._ioloop.start()
+                self._ioloop.poll()
+                self._ioloop.process_timeouts()
+                if (
+                    self._inbox
+                ):  # who posted it may have been interrupted, by a signal or a time limit, before he woke us
+                    self._take_in()
             except Exception as error:
                 log.exception("publisher I/O failed; reconnecting")
                 self._give_up_link(error)
@@ -265,7 +272,7 @@ class Sender:
         self._returned.clear()
         self._waiting.extendleft(reversed(self._unconfirmed.take_all()))
         if self._stopping:
-            self._ioloop.stop()
+            self._stopped = True
             return
         refusal = self._endpoint.refusal(error)
         self._trouble = refusal or describe(error)
@@ -343,7 +350,7 @@ class Sender:
         for entry in self._take_unsettled():
             self._settle(entry, verdicts.closed(entry))
         if self._link is None:
-            self._ioloop.stop()
+            self._stopped = True
         else:
             self._link.close()
             self._ioloop.call_later(GOODBYE_SECONDS, self._stop_without_goodbye)
@@ -352,4 +359,7 @@ class Sender:
         """A blocked or dead broker never answers."""
         if self._link is not None:
             self._link.drop()
-        self._ioloop.call_later(0.1, self._ioloop.stop)
+        self._ioloop.call_later(0.1, self._stop)
+
+    def _stop(self) -> None:
+        self._stopped = True
