@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import HealthCheck, settings
 from prometheus_client import values
 from tests import side_by_side
 from tests.servers.databases import Databases
@@ -26,12 +25,6 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ONE_VIRTUAL_HOST = "nobody may make virtual hosts on this RabbitMQ; remedy: make test PROCESSES=1, or pytest without -n"
 servers_found = pytest.StashKey[dict[str, Found]]()
 servers_used = pytest.StashKey[dict[str, str]]()
-
-# How long an example takes is the machine's affair, which may have others to serve.
-settings.register_profile(
-    "loaded", parent=settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("loaded")
 
 
 @pytest.fixture(autouse=True)
@@ -160,6 +153,7 @@ def rabbitmq_of_session() -> Iterator[PrivateRabbitMQ]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Remember which servers are used, also for the report."""
+    _take_time_for_examples()
     given = side_by_side.join(config)
     config.stash[servers_found] = {name: Found.of_another(it) for name, it in given.items()}
     config.stash[servers_used] = {name: found.where for name, found in config.stash[servers_found].items()}
@@ -240,3 +234,11 @@ def _migrate(url: str) -> None:
     from penstock.ledger.migrations import migrate
 
     migrate(url)
+
+
+def _take_time_for_examples() -> None:
+    """How long one takes is the machine's affair, which may have others to serve."""
+    from hypothesis import HealthCheck, settings  # the benchmarks, which use what is above, do without it
+
+    settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("loaded")
