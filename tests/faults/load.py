@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from tests.faults.jobs import Post, Transfer
 from tests.faults.ways import FAULTS, OPENING, Way
+from tests.growing_log import written_lines
 from tests.servers.leash import Leashed
 from tests.workers.pool import REPOSITORY
 
@@ -67,8 +68,7 @@ class Load:
     @property
     def lines(self) -> list[dict[str, Any]]:
         """What it has written down so far."""
-        written, _, _ = self.history.read_text().rpartition("\n")  # the last line may be there in part
-        return [json.loads(line) for line in written.splitlines()]
+        return written_lines(self.history)
 
     @property
     def is_running(self) -> bool:

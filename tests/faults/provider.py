@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
+from tests.growing_log import written_lines
 from tests.servers.leash import Leashed
 from tests.servers.ports import free_port, is_listening
 from tests.waiting import until
@@ -69,8 +70,7 @@ class Provider:
         self._process.stop(signal.SIGKILL)
 
     def _lines(self) -> list[dict[str, Any]]:
-        written, _, _ = self.log.read_text().rpartition("\n")  # the last line may be there in part
-        return [json.loads(line) for line in written.splitlines()]
+        return written_lines(self.log)
 
 
 def ask(address: str, path: str, document: dict[str, Any]) -> int:

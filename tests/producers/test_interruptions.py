@@ -12,7 +12,6 @@ class TimeLimit(BaseException):
 
 def test_a_thread_may_be_interrupted_at_each_line(queues: Queues, producer: Producer) -> None:
     """It hears so. Whoever publishes next has a receipt all the same, and that one is worth its name."""
-
     receipts = {producer.publish(AddRow(n=0)).job_id}
     line, has_come = 1, True
     while has_come:

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from tests.growing_log import written_lines
 from tests.waiting import PATIENCE_SECONDS, until
 
 VARIABLE = "PENSTOCK_TEST_SINK"
@@ -36,12 +37,9 @@ class Sink:
 
     def events(self, event: str | None = None, **fields: Any) -> list[dict[str, Any]]:
         """All lines of one kind, with these fields."""
-        # the last line may be there in part: where it crosses a page, a reader can come in between
-        written, _, _ = self.path.read_text().rpartition("\n")
-        lines = [json.loads(line) for line in written.splitlines()]
         return [
             line
-            for line in lines
+            for line in written_lines(self.path)
             if event in (None, line["event"]) and all(line.get(name) == value for name, value in fields.items())
         ]
 

@@ -104,9 +104,8 @@ class Sender:
             try:
                 self._ioloop.poll()
                 self._ioloop.process_timeouts()
-                if (
-                    self._inbox
-                ):  # who posted it may have been interrupted, by a signal or a time limit, before he woke us
+                # A signal or a time limit may have ended who posted something before he woke us.
+                if self._inbox:
                     self._take_in()
             except Exception as error:
                 log.exception("publisher I/O failed; reconnecting")
