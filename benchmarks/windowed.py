@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import pika
 from pika.adapters.select_connection import SelectConnection
 
-from penstock.producers.client.properties import properties_of
-from penstock.schemas.message import EXCHANGE, Message
+from penstock.schemas.message import CONTENT_TYPE, EXCHANGE, Message
 
 if TYPE_CHECKING:
     from typing import Any
@@ -19,7 +18,14 @@ if TYPE_CHECKING:
 
 def publish_windowed(url: str, message: Message, *, outstanding: int, publishes: int) -> float:
     """Publishes per second of the same message: one thread, no hand-over, no retries, no deadline."""
-    properties = properties_of(message)
+    properties = pika.BasicProperties(
+        message_id=message.id,
+        type=message.type,
+        content_type=CONTENT_TYPE,
+        timestamp=int(time.time()),
+        headers=message.headers(),
+        delivery_mode=pika.spec.PERSISTENT_DELIVERY_MODE,
+    )
     confirms = _Confirms()
     sent = confirmed = 0
     started = ended = 0.0

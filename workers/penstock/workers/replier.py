@@ -28,8 +28,8 @@ from penstock.producers.client import (
     PublishTimeout,
     Unroutable,
 )
+from penstock.producers.client.envelope import Envelope
 from penstock.producers.client.pauses import Pauses
-from penstock.producers.client.properties import PERSISTENT, Envelope
 from penstock.schemas import Message
 from penstock.schemas.message import CONTENT_TYPE, DIRECT_REPLY_TO
 from penstock.schemas.reply import REPLIES
@@ -202,7 +202,7 @@ def _envelope(message: Message) -> Envelope:
         content_type=CONTENT_TYPE,
         app_id="penstock",
         correlation_id=message.correlation_id,
-        delivery_mode=PERSISTENT,
+        delivery_mode=pika.spec.PERSISTENT_DELIVERY_MODE,
     )
     # Direct reply-to knows no queue, so that `mandatory` would return what it delivers.
     return Envelope("", queue, properties, mandatory=not queue.startswith(DIRECT_REPLY_TO))

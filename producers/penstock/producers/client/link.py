@@ -1,7 +1,7 @@
 """One connection to RabbitMQ with one channel that confirms. It is used until it breaks, never repaired."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 import pika
@@ -9,7 +9,8 @@ import pika.exceptions
 import structlog
 from pika.adapters.select_connection import IOLoop, SelectConnection
 
-from penstock.producers.client.properties import Enclose, properties_of
+from penstock.producers.client.envelope import Enclose
+from penstock.producers.client.message_frames import ACK_BYTES, Ack, content_frames, read_ack
 from penstock.schemas.message import EXCHANGE, Message
 
 log = structlog.get_logger(__name__)
@@ -45,15 +46,19 @@ class _Connection(SelectConnection):
     """A `SelectConnection` that writes a burst of messages, and reads what comes, with one system call each.
 
     pika hands each frame to the socket on its own, after it has asked whether the socket takes something, and reads
-    until nothing is left: each of these calls lets go of the interpreter's lock. Only here do we go below pika's
-    public interface.
+    until nothing is left: each of these calls lets go of the interpreter's lock. It also reads acks in one go, and
+    tells `on_ack`. Only here do we go below pika's public interface.
     """
 
     _body_max_length: int
+    _frame_buffer: bytes
     _transport: Any
     _burst: list[bytes] | None = None
+    frames_received: int
+    bytes_received: int
 
-    def __init__(self, parameters: pika.connection.Parameters, **named: Any) -> None:
+    def __init__(self, parameters: pika.connection.Parameters, *, on_ack: Callable[[Ack], None], **named: Any) -> None:
+        self._on_ack = on_ack
         self._starts: dict[str, bytes] = {}
         self._is_plain = parameters.ssl_options is None  # TLS has states of its own, which pika minds
         super().__init__(parameters, **named)
@@ -64,28 +69,37 @@ class _Connection(SelectConnection):
             transport._MAX_CONSUME_BYTES = 1  # noqa: SLF001  # what is left makes the loop come back
         super()._proto_connection_made(transport)  # type: ignore[misc]
 
-    def publish(self, channel: int, routing_key: str, properties: pika.BasicProperties, body: bytes) -> None:
+    def publish(self, channel: int, message: Message) -> None:
         """As `Channel.basic_publish` does, with the frame that all messages of a type begin with made once."""
-        start = self._starts.get(routing_key)
+        start = self._starts.get(message.type)
         if start is None:
             if len(self._starts) >= STARTS_MAX:
                 self._starts.clear()
-            publish = pika.spec.Basic.Publish(exchange=EXCHANGE, routing_key=routing_key, mandatory=True)
-            start = self._starts[routing_key] = pika.frame.Method(channel, publish).marshal()
-        frames = [start, pika.frame.Header(channel, len(body), properties).marshal()]
-        size = self._body_max_length
-        frames += [pika.frame.Body(channel, body[at : at + size]).marshal() for at in range(0, len(body), size)]
-        self._output_marshaled_frames(frames)
+            publish = pika.spec.Basic.Publish(exchange=EXCHANGE, routing_key=message.type, mandatory=True)
+            start = self._starts[message.type] = pika.frame.Method(channel, publish).marshal()
+        content = content_frames(channel, message, body_bytes_max=self._body_max_length)
+        self._output_marshaled_frames([start, content])
 
-    @contextmanager
-    def one_write(self) -> Iterator[None]:
+    def hold(self) -> None:
+        """Keep what is published until `send_held`."""
         self._burst = []
-        try:
-            yield
-        finally:
-            frames, self._burst = self._burst, None
-            if frames and self.is_open:
-                self._write(b"".join(frames))
+
+    def send_held(self) -> None:
+        """Write it all at once."""
+        frames, self._burst = self._burst, None
+        if frames and self.is_open:
+            self._write(b"".join(frames))
+
+    def _on_data_available(self, data_in: bytes) -> None:
+        data, at = self._frame_buffer + data_in if self._frame_buffer else data_in, 0
+        while (ack := read_ack(data, at)) is not None:
+            at += ACK_BYTES
+            self.bytes_received += ACK_BYTES  # by these pika knows that the connection lives
+            self.frames_received += 1
+            self._on_ack(ack)
+        self._frame_buffer = b""
+        if at < len(data):
+            super()._on_data_available(data[at:])  # type: ignore[misc]
 
     def _write(self, data: bytes) -> None:
         transport, sent = self._transport, 0
@@ -128,6 +142,7 @@ class Link:
         self._channel: pika.channel.Channel
         self._connection = _Connection(
             parameters,
+            on_ack=self._on_ack,
             on_open_callback=lambda _: self._open_channel(),
             on_open_error_callback=lambda _, error: self._on_lost(error),
             on_close_callback=lambda _, error: self._on_lost(error),
@@ -135,7 +150,7 @@ class Link:
         )
         self._connection.add_on_connection_blocked_callback(lambda *_: events.on_blocked(self, True))
         self._connection.add_on_connection_unblocked_callback(lambda *_: events.on_blocked(self, False))
-        self.one_write = self._connection.one_write
+        self.hold, self.send_held = self._connection.hold, self._connection.send_held
 
     def publish(self, message: Message) -> int:
         """Send, persistent and mandatory unless its envelope says otherwise; returns the delivery tag.
@@ -145,7 +160,7 @@ class Link:
         if not self.is_open:
             raise pika.exceptions.ChannelWrongStateError("the channel is closed")
         if self._enclose is None:
-            self._connection.publish(self._channel.channel_number, message.type, properties_of(message), message.body)
+            self._connection.publish(self._channel.channel_number, message)
         else:
             exchange, routing_key, properties, mandatory = self._enclose(message)
             self._channel.basic_publish(exchange, routing_key, message.body, properties, mandatory=mandatory)
@@ -200,6 +215,9 @@ class Link:
         if not self._lost:
             self._lost = True
             self._events.on_lost(self, error if isinstance(error, BaseException) else ConnectionError(error))
+
+    def _on_ack(self, ack: Ack) -> None:
+        self._events.on_confirm(self, ack.tag, multiple=ack.multiple, accepted=True)
 
     def _on_confirm(self, frame: Any) -> None:
         method = frame.method

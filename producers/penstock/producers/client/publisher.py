@@ -9,8 +9,8 @@ from concurrent.futures import Future
 
 from penstock.producers.client.batch import Batch
 from penstock.producers.client.endpoint import Endpoint
+from penstock.producers.client.envelope import Enclose
 from penstock.producers.client.errors import ProducerClosed
-from penstock.producers.client.properties import Enclose
 from penstock.producers.client.sender import Sender
 from penstock.schemas.message import Message
 from penstock.schemas.retry import is_number

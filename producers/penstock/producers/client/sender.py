@@ -21,9 +21,9 @@ from penstock.producers.client import verdicts
 from penstock.producers.client.backoff import Backoff
 from penstock.producers.client.batch import Batch, Outgoing
 from penstock.producers.client.endpoint import Endpoint, describe
+from penstock.producers.client.envelope import Enclose
 from penstock.producers.client.errors import PublishError
 from penstock.producers.client.link import NOT_FOUND, Link
-from penstock.producers.client.properties import Enclose
 from penstock.producers.client.unconfirmed import Unconfirmed
 from penstock.producers.client.verdicts import Standing
 
@@ -129,12 +129,15 @@ class Sender:
         link, sent = self._link, 0
         if not self._unconfirmed:
             self._heard_at = time.monotonic()
-        with link.one_write():
+        link.hold()
+        try:
             while self._waiting and sent < BURST_MAX and self._has_room():
                 entry = self._waiting.popleft()
                 if not entry.settled and not self._send(link, entry):
                     break
                 sent += 1
+        finally:
+            link.send_held()
         if sent == BURST_MAX and not self._pump_due:
             self._pump_due = True
             self._ioloop.add_callback_threadsafe(self._pump_on)
