@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from penstock.ledger.admission import Offer, admit_within
 from penstock.ledger.database import Session, Statement, sqlstate
 from penstock.ledger.dialects import Dialect
+from penstock.ledger.plain_query import run_plainly
 
 FENCED_SQLSTATE = "PS001"  # what our functions on Postgres raise, see migration 0003
 
@@ -24,11 +25,8 @@ def complete_and_commit(
     """Complete the job and commit, in one round trip where it can be; raises `Fenced` before anything is committed."""
     if result is None and not follow_ups and connection.dialect.name == "postgresql":
         with _telling_fenced(job_id):
-            # One simple query: the function's exception aborts the transaction before the COMMIT.
-            connection.exec_driver_sql(
-                f"SELECT penstock_complete('{job_id}', {token:d}, NULL); COMMIT",
-                execution_options={"no_parameters": True},
-            )
+            # The function's exception aborts the transaction before the COMMIT.
+            run_plainly(connection, f"SELECT penstock_complete('{job_id}', {token:d}, NULL); COMMIT")
     else:
         complete_within(connection, job_id=job_id, token=token, result=result, follow_ups=follow_ups)
     connection.commit()  # where it is done already, SQLAlchemy learns of it, and the server is not asked again

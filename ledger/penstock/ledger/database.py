@@ -251,13 +251,16 @@ def _bound_answers(engine: Engine) -> None:
     event.listen(engine, "do_connect", connect)
 
 
-def _hide_row(context: ExceptionContext) -> None:
+def hide_row(refused: BaseException, shown: BaseException | None) -> None:
     """Postgres tells in the DETAIL of a refused row all that was in it; an error ends in logs."""
-    refused, shown = context.original_exception, context.sqlalchemy_exception
     if is_bad_data(shown or refused) and isinstance(refused, psycopg.Error):
         refused.args = (refused.diag.message_primary or str(refused),)
         if shown is not None:
             shown.args = (f"({type(refused).__name__}) {refused}",)
+
+
+def _hide_row(context: ExceptionContext) -> None:
+    hide_row(context.original_exception, context.sqlalchemy_exception)
 
 
 def _sqlite_engine(url: URL, *, purpose: Purpose, pool_size: int) -> Engine:
