@@ -216,3 +216,26 @@ def test_a_statement_that_lost_against_another_is_tried_again() -> None:
     with pytest.raises(DBAPIError):
         lose(100)
     assert len(tries) == 10
+
+
+@pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ"])
+def test_a_handler_may_ask_for_more_isolation(postgres: Ledger, level: str) -> None:
+    """Its transaction begins as SQLAlchemy was told."""
+    engine = postgres.engine(purpose="handlers")
+    with engine.connect().execution_options(isolation_level=level) as connection:
+        shown = connection.execute(text("SHOW transaction_isolation")).scalar()
+        assert str(shown).upper() == level
+    engine.dispose()
+
+
+def test_a_handler_that_cannot_begin_tells_that_the_connection_is_lost(postgres: Ledger) -> None:
+    engine = postgres.engine(purpose="handlers")
+    with engine.connect() as connection:
+        pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        connection.rollback()
+        with postgres.session() as admin:
+            admin.connection.exec_driver_sql(f"SELECT pg_terminate_backend({pid}, 10000)")
+        with pytest.raises(DBAPIError) as lost:
+            connection.execute(text("SELECT 1"))
+        assert is_disconnect(lost.value)
+    engine.dispose()

@@ -14,6 +14,7 @@ from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_
 
 from penstock.ledger.bounded_connection import BoundedConnection
 from penstock.ledger.dialects import BadValue, Columns, Dialect, Postgres, SQLite
+from penstock.ledger.simple_query import simple_query
 
 LOCK_TIMEOUT_SECONDS = 5
 STATEMENT_TIMEOUT_SECONDS = 30
@@ -240,6 +241,7 @@ def _postgres_engine(url: URL, *, purpose: Purpose, pool_size: int) -> Engine:
     else:
         options["isolation_level"] = "READ COMMITTED"
         engine = create_engine(url, poolclass=QueuePool, pool_size=pool_size, max_overflow=0, **options)
+        engine.dialect.do_begin = _begin_plainly  # type: ignore[assignment]
     event.listen(engine, "handle_error", _hide_row)
     return engine
 
@@ -261,6 +263,12 @@ def hide_row(refused: BaseException, shown: BaseException | None) -> None:
 
 def _hide_row(context: ExceptionContext) -> None:
     hide_row(context.original_exception, context.sqlalchemy_exception)
+
+
+def _begin_plainly(driver: psycopg.Connection[Any]) -> None:
+    """What psycopg does before the first statement of a transaction, for less of a worker's CPU."""
+    if driver.isolation_level in (None, psycopg.IsolationLevel.READ_COMMITTED):  # else psycopg begins, as it was told
+        simple_query(driver, "BEGIN")
 
 
 def _sqlite_engine(url: URL, *, purpose: Purpose, pool_size: int) -> Engine:
