@@ -51,7 +51,7 @@ class Penstock:
     name = "penstock"
 
     def fill(self, site: Site, load: Load) -> None:
-        job = {"noop": jobs.Noop, "pause": jobs.Pause, "add_row": jobs.AddRow}[load.kind]
+        job = {"noop": jobs.Noop, "pause": jobs.Pause, "add_row": jobs.AddRow, "write_row": jobs.WriteRow}[load.kind]
         declare(site.broker, {QUEUE: {f"benchmark.{load.kind}"}}, name="benchmark")
         with Producer(site.broker) as producer:
             producer.publish_many(

@@ -8,7 +8,7 @@ TABLES = """
     CREATE TABLE IF NOT EXISTS seen (key text PRIMARY KEY, done boolean NOT NULL)
 """
 
-Kind = Literal["noop", "once", "pause", "add_row", "timed"]
+Kind = Literal["noop", "once", "pause", "add_row", "write_row", "timed"]
 
 
 class Load(NamedTuple):

@@ -135,7 +135,7 @@ def by_penstock(load: Load) -> float:
     board = Board.create(Path(tempfile.mkdtemp()) / "loops.board", pages=1, threads=THREADS)
     executor = Executor(sessions=None, hooks=None, is_cancel_requested=lambda _: False, log=structlog.get_logger())  # type: ignore[arg-type]
     for number in range(THREADS):
-        parts: dict[str, Any] = {"settler": after, "metrics": metrics, "intake": intake}
+        parts: dict[str, Any] = {"settler": after, "writing_settler": after, "metrics": metrics, "intake": intake}
         WorkerThread(number, holding=holding, executor=executor, page=board.page(0), **parts).start()
 
     def feed() -> None:

@@ -1,45 +1,66 @@
 """How fast jobs run that insert a row of their own, exactly once: Penstock's `ctx.transaction()`, which commits the
-row together with the job, beside what people write by hand on Dramatiq: insert the key, commit, run, note that it is
-done, commit. Both have 8 threads in one process and a Postgres connection for each. What such transactions allow is
-beside it: 8 threads that insert a row, update another by its key and commit, with psycopg and nothing else.
+row together with the job, and `ctx.write()`, which leaves the row to the transaction that completes the job, and many
+others with it, beside what people write by hand on Dramatiq: insert the key, commit, run, note that it is done, commit.
+All have 8 threads in one process; by hand and for `ctx.transaction()` each has a Postgres connection. What such
+transactions allow is beside it: 8 threads that insert a row, update another by its key and commit, with psycopg and
+nothing else. Afterwards there must be as many rows as jobs.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import psycopg
 from benchmarks.contenders import THREADS, Dramatiq, Penstock
-from benchmarks.drain import costs, drain
+from benchmarks.drain import costs, run_all
 from benchmarks.load import Load
 from benchmarks.rounds import Line, Measurement, Ratio, Sample, main
 from benchmarks.site import fresh_site
 
 if TYPE_CHECKING:
+    from benchmarks.contenders import Contender
+    from benchmarks.drain import Run
     from benchmarks.servers import Servers
 
 PENSTOCK_JOBS = 6_000
+WRITTEN_JOBS = 20_000
 DRAMATIQ_JOBS = 3_000
 
 OURS = "transactional"
+WRITTEN = "ctx.write"
 THEIRS = "dramatiq by hand"
 LIMIT = "psycopg alone"
 LINES: tuple[Line, ...] = (
     Ratio("transactional handler : dedup by hand", OURS, THEIRS, at_least=4),
+    Ratio("ctx.write: own insert, commits with the job : dedup by hand", WRITTEN, THEIRS, at_least=4),
     Ratio("limit: psycopg alone, two writes and a commit : dedup by hand", LIMIT, THEIRS),
-    *costs(OURS, THEIRS),
+    *costs(OURS, WRITTEN, THEIRS),
 )
 
 
 def measure(servers: Servers, scale: float) -> Sample:
     """One round."""
     return {
-        **drain(servers, Dramatiq(), Load("add_row", round(DRAMATIQ_JOBS * scale))).sample(THEIRS),
-        **drain(servers, Penstock(), Load("add_row", round(PENSTOCK_JOBS * scale))).sample(OURS),
+        **drain_into_table(servers, Dramatiq(), Load("add_row", round(DRAMATIQ_JOBS * scale))).sample(THEIRS),
+        **drain_into_table(servers, Penstock(), Load("add_row", round(PENSTOCK_JOBS * scale))).sample(OURS),
+        **drain_into_table(servers, Penstock(), Load("write_row", round(WRITTEN_JOBS * scale))).sample(WRITTEN),
         LIMIT: by_psycopg(servers, round(PENSTOCK_JOBS * scale)),
     }
+
+
+def drain_into_table(servers: Servers, contender: Contender, load: Load) -> Run:
+    """Drain a queue; ends the program unless each job has written its row once."""
+    with fresh_site(servers) as site:
+        contender.fill(site, load)
+        run = run_all(site, contender, load)
+        with psycopg.connect(site.database) as connection:
+            found = connection.execute("SELECT count(*), count(DISTINCT n) FROM numbers").fetchone()
+    if found != (load.jobs, load.jobs):
+        sys.exit(f"{contender.name} has written (rows, different ones) {found} for {load.jobs} jobs")
+    return run
 
 
 def by_psycopg(servers: Servers, jobs: int) -> float:

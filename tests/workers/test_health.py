@@ -180,7 +180,15 @@ def test_a_worker_that_cannot_start_is_missed(own_small_site: Site) -> None:
 
 @pytest.mark.parametrize(
     ("part", "healthy"),
-    [(None, True), ("deliveries", False), ("intake", False), ("settler", False), ("thread", False), ("stop", False)],
+    [
+        (None, True),
+        ("deliveries", False),
+        ("intake", False),
+        ("settler", False),
+        ("writing settler", False),
+        ("thread", False),
+        ("stop", False),
+    ],
 )
 def test_a_worker_process_is_only_as_healthy_as_each_of_its_parts(part: str | None, healthy: bool) -> None:
     """What comes must be delivered, claimed, run and settled; one part that hangs holds up all."""
@@ -192,6 +200,7 @@ def test_a_worker_process_is_only_as_healthy_as_each_of_its_parts(part: str | No
         deliveries=works("deliveries"),
         intake=works("intake"),
         settler=works("settler"),
+        writing_settler=works("writing settler"),
         workers=[works("other"), works("thread")],
         stop_requested=SimpleNamespace(is_set=lambda: part == "stop"),
     )

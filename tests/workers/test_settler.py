@@ -10,7 +10,7 @@ from tests.waiting import until
 
 from penstock.ledger.admission import Claim
 from penstock.ledger.database import Ledger, Session
-from penstock.ledger.settlement import Failure, Outcome
+from penstock.ledger.settlement import Failure, Outcome, settle
 from penstock.ledger.state import State
 from penstock.workers.holding import Holding
 from penstock.workers.settler import Settler
@@ -36,9 +36,9 @@ class Settling:
         self.holding = Holding(threads=4)
         self.batches: list[tuple[list[str], set[str]]] = []
         self.settler = Settler(
-            ledger,
             self.holding,
-            process_id="00000000-0000-7000-8000-000000000000",
+            connect=ledger.session,
+            settle=settle,
             log=structlog.get_logger(),
             on_settled=on_settled or self._note,
         )

@@ -1,7 +1,7 @@
 """Connections to the ledger's database, their timeouts, and what to do when it answers with an error."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, Self
 
@@ -23,6 +23,10 @@ SQLITE_BUSY_SECONDS = 30
 SERIALIZATION_FAILURES = ("40001", "40P01")  # somebody else won: the same statement again will do
 # A lock that was not to be had, a statement that took too long, a server that is only a standby at the moment.
 REFUSALS_THAT_PASS = (*SERIALIZATION_FAILURES, "55P03", "57014", "25006")
+
+# On fresh statistics the planner takes a sequential scan for a join with a batch of rows, and keeps it in the prepared
+# plan while the table grows. Every hot statement has an index.
+BY_INDEX = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off"}
 
 # An execution option of SQLAlchemy's: it goes with every connection, also into the transactions of handlers.
 ANNOUNCES = "penstock_announces"
@@ -58,11 +62,20 @@ class Ledger:
 
         A patient one waits for as long as a statement may take; others take a silent server for a lost one.
         """
-        engine = self.engine(purpose="engine")
+        return Session(self._connect(self.engine(purpose="engine"), is_patient=is_patient), self.dialect)
+
+    def writing_session(self) -> "Session":
+        """A session of its own for what handlers have left to the engine to write, with the settings that theirs have.
+
+        A transaction begins with its first statement; the caller commits. Raises `LedgerUnavailable`.
+        """
+        return Session.within(self._connect(self.engine(purpose="handlers")))
+
+    def _connect(self, engine: Engine, *, is_patient: bool = False) -> Connection:
         if not is_patient and self.dialect.name == "postgresql":
             _bound_answers(engine)
         try:
-            return Session(engine.connect(), self.dialect)
+            return engine.connect()
         except DBAPIError as error:
             raise LedgerUnavailable(
                 f"cannot connect to the ledger at {self}: {error.orig}. "
@@ -127,6 +140,16 @@ class Session:
             self._in_transaction = False
             self.connection.exec_driver_sql("COMMIT")
 
+    @contextmanager
+    def by_index(self) -> Iterator[None]:
+        """Inside a transaction of the handlers' settings: plan the statements of this room as on the engine's own
+        sessions. An error ends the transaction, and with it these settings."""
+        if self.dialect.name == "postgresql":
+            self.connection.exec_driver_sql(_set_local(BY_INDEX))
+        yield
+        if self.dialect.name == "postgresql":
+            self.connection.exec_driver_sql(_set_local(dict.fromkeys(BY_INDEX, "DEFAULT")))
+
     def close(self) -> None:
         engine = self.connection.engine
         self.connection.close()
@@ -166,6 +189,11 @@ def is_disconnect(error: BaseException) -> bool:
     return error.connection_invalidated or state.startswith(("57P", "08", "53"))
 
 
+def is_gone(error: BaseException) -> bool:
+    """Whether the connection has ended under a statement that may have been at fault for all other errors."""
+    return isinstance(error, DBAPIError) and (error.connection_invalidated or sqlstate(error).startswith(("57P", "08")))
+
+
 def is_passing(error: BaseException) -> bool:
     """Whether a statement of the engine's own may well be taken later: nobody's values were refused."""
     if is_disconnect(error):
@@ -190,6 +218,10 @@ retry_serialization = retry(
     stop=stop_after_attempt(10),
     reraise=True,
 )
+
+
+def _set_local(settings: Mapping[str, str]) -> str:
+    return "; ".join(f"SET LOCAL {name} TO {value}" for name, value in settings.items())
 
 
 def _checked(url: str) -> URL:
@@ -223,9 +255,7 @@ def _postgres_engine(url: URL, *, purpose: Purpose, pool_size: int) -> Engine:
         "timezone": "UTC",
     }
     if purpose == "engine":
-        # On fresh statistics the planner takes a sequential scan for a join with a batch of rows, and keeps it
-        # in the prepared plan while the table grows. Every hot statement has an index.
-        settings |= {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off"}
+        settings |= BY_INDEX
     arguments = {
         "application_name": f"penstock-{purpose}",
         "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),

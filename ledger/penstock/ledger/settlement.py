@@ -8,13 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError
+
 from penstock.ledger import unknown
 from penstock.ledger.admission import Offer, admit_within
-from penstock.ledger.database import Session, Statement, retry_serialization
+from penstock.ledger.database import Session, Statement, is_disconnect, retry_serialization
 from penstock.ledger.dialects import Columns, Dialect
+from penstock.ledger.failpoints import Failpoint, reach
 from penstock.ledger.state import ENDED, WAITING, State
 from penstock.ledger.transitions import TROUBLES_MAX
 from penstock.ledger.wakeups import announce
+from penstock.ledger.writes import WRITE_BYTES, WriteRefused, Writes, execute_writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class Outcome:
     """What became of a claim.
 
     `state` is where the job goes, `counts` whether an attempt was used up, `delay_seconds` when it is due again.
-    `follow_ups` are accepted together with the outcome, or not at all.
+    `follow_ups` are accepted together with the outcome, or not at all; so are `writes`, by `settle_with_writes` only.
     """
 
     job_id: str
@@ -46,15 +50,22 @@ class Outcome:
     failure: Failure | None = None
     trouble: bool = False
     follow_ups: tuple[Offer, ...] = ()
+    writes: Writes | None = None
 
     @property
     def size(self) -> int:
-        """Bytes that it brings along."""
-        return len(self.result or b"") + sum(len(offer.message.body) for offer in self.follow_ups)
+        """Bytes that it brings along, and what its writes count for."""
+        written = 0 if self.writes is None else WRITE_BYTES * len(self.writes.statements)
+        return written + len(self.result or b"") + sum(len(offer.message.body) for offer in self.follow_ups)
 
     @property
     def is_plain(self) -> bool:
         """Completed and nothing else: nearly all of them, on the hot path."""
+        return self.has_plain_row and self.writes is None
+
+    @property
+    def has_plain_row(self) -> bool:
+        """Whether nothing else changes in the job's own row."""
         return self.state is State.COMPLETED and self.result is None and not self.follow_ups
 
 
@@ -70,15 +81,85 @@ def settle(session: Session, outcomes: Sequence[Outcome], *, process_id: str | N
     if len(plain) == len(first):
         return _complete(session, plain)
     others = [first[claim] for claim in sorted(first) if not first[claim].is_plain]
+    if any(outcome.writes for outcome in others):
+        raise TypeError("an outcome with writes goes to settle_with_writes()")
     with session.transaction():
         fenced = _complete(session, plain) if plain else set()
-        settled = _settle_others(session, others, process_id)
+        settled = _settle_rows(session, others)
+        _bring_along(session, others, settled, process_id)
         missed = [outcome for outcome in others if outcome.job_id not in settled]
         fenced |= _fenced(session, missed) if missed else set()
-    for outcome in others:
+    _correct(others, settled)
+    return fenced
+
+
+def settle_with_writes(session: Session, outcomes: Sequence[Outcome], *, process_id: str | None = None) -> set[str]:
+    """Write a batch of outcomes together with the writes of those that complete their jobs, in one transaction on a
+    `Ledger.writing_session`; returns the ids that were fenced.
+
+    A job's writes are executed if this very call completes it: not if it was fenced, nor again where an earlier
+    call's COMMIT has landed and its reply was lost. Raises `WriteRefused`, and what `settle` raises; then nothing of
+    the batch has been written.
+    """
+    try:
+        fenced = _settle_and_write(session, outcomes, process_id)
+        reach(Failpoint.COMMITTING)
+        _commit(session, len(outcomes))
+    except BaseException:
+        _roll_back(session)
+        raise
+    return fenced
+
+
+def _settle_and_write(session: Session, outcomes: Sequence[Outcome], process_id: str | None) -> set[str]:
+    """The jobs' rows first, for the fence; follow-ups last, as others may wait for their keys."""
+    first = {(outcome.job_id, outcome.token): outcome for outcome in reversed(outcomes)}
+    plain = sorted(claim for claim, outcome in first.items() if outcome.has_plain_row)
+    others = [first[claim] for claim in sorted(first) if not first[claim].has_plain_row]
+    with session.by_index():
+        written = {(row.id, row.token) for row in session.run(_COMPLETE_NOW, plain)} if plain else set()
+        settled = _settle_rows(session, others) if others else {}
+        written |= {(row.id, row.token) for row in settled.values()}
+        missed = [outcome for claim, outcome in first.items() if claim not in written and claim[0] not in settled]
+        fenced = _fenced(session, missed) if missed else set()
+    execute_writes(
+        session.connection,
+        (
+            (place, outcome.writes.statements)
+            for place, outcome in enumerate(outcomes)
+            if outcome.writes is not None
+            and (claim := (outcome.job_id, outcome.token)) in written
+            and first[claim] is outcome
+        ),
+    )
+    if others:
+        with session.by_index():
+            _bring_along(session, others, settled, process_id)
+        _correct(others, settled)
+    return fenced
+
+
+def _commit(session: Session, jobs: int) -> None:
+    try:
+        session.connection.commit()
+    except DBAPIError as error:
+        if is_disconnect(error):
+            raise
+        raise WriteRefused(0, jobs - 1, error) from error  # a constraint that is checked only now
+
+
+def _roll_back(session: Session) -> None:
+    try:
+        session.connection.rollback()
+    except DBAPIError:
+        session.connection.invalidate()
+
+
+def _correct(outcomes: list[Outcome], settled: dict[str, Any]) -> None:
+    """Say what the row says."""
+    for outcome in outcomes:
         if (row := settled.get(outcome.job_id)) is not None:
             outcome.state, outcome.reason = State(row.state), row.reason
-    return fenced
 
 
 def _complete(session: Session, claims: list[tuple[str, int]]) -> set[str]:
@@ -99,10 +180,14 @@ def _fenced(session: Session, missed: list[Outcome]) -> set[str]:
     return {outcome.job_id for outcome in missed if states.get(outcome.job_id) != outcome.state}
 
 
-def _settle_others(session: Session, outcomes: list[Outcome], process_id: str | None) -> dict[str, Any]:
+def _settle_rows(session: Session, outcomes: list[Outcome]) -> dict[str, Any]:
     """The rows that this settle has written, by job id."""
     rows = [_row(outcome) for outcome in outcomes]
-    settled = {row.id: row for row in session.run(_SETTLE, rows)}
+    return {row.id: row for row in session.run(_SETTLE, rows)}
+
+
+def _bring_along(session: Session, outcomes: list[Outcome], settled: dict[str, Any], process_id: str | None) -> None:
+    """What goes with the outcomes that have landed: failures, follow-ups, the news of rows that wait."""
     landed = [outcome for outcome in outcomes if outcome.job_id in settled]
     record_failures(
         session,
@@ -117,7 +202,6 @@ def _settle_others(session: Session, outcomes: list[Outcome], process_id: str | 
         admit_within(session, follow_ups)
     if any(row.state in WAITING for row in settled.values()):
         announce(session)
-    return settled
 
 
 def record_failures(session: Session, failures: Sequence[tuple[str, int, Failure, str | None]]) -> None:
@@ -158,15 +242,18 @@ _TOKENS: Columns = {"id": "uuid", "token": "bigint"}
 
 _FENCE = "jobs.id = input.id AND jobs.token = input.token AND jobs.state = 'executing'"
 
-_COMPLETE = Statement(
-    lambda dialect: (
-        f"""
+
+def _complete_all(dialect: Dialect) -> str:
+    return f"""
         UPDATE jobs SET state = 'completed', attempts = jobs.attempts + 1, finished_at = {dialect.now}
         FROM {dialect.rows("input", _TOKENS)}
         WHERE {_FENCE}
     """
-    ),
-    _TOKENS,
+
+
+_COMPLETE = Statement(_complete_all, _TOKENS)
+_COMPLETE_NOW = Statement(
+    lambda dialect: f"{_complete_all(dialect)} RETURNING CAST(jobs.id AS text) AS id, jobs.token", _TOKENS
 )
 
 _SETTLED = Statement(
@@ -225,7 +312,7 @@ def _settle(dialect: Dialect) -> str:
             fingerprint = COALESCE(input.fingerprint, jobs.fingerprint)
         FROM {dialect.rows("input", _OUTCOME)}
         WHERE {_FENCE}
-        RETURNING CAST(jobs.id AS text) AS id, jobs.attempts, jobs.state, jobs.reason
+        RETURNING CAST(jobs.id AS text) AS id, jobs.token, jobs.attempts, jobs.state, jobs.reason
     """
 
 

@@ -18,6 +18,7 @@ from penstock.ledger.database import Session, is_disconnect, is_passing
 from penstock.ledger.effects import EffectState
 from penstock.ledger.failpoints import Failpoint, reach
 from penstock.ledger.state import State
+from penstock.ledger.writes import WRITES_MAX, WriteRefused, check_write, execute_writes
 from penstock.schemas import Message
 from penstock.schemas.retry import is_number
 from penstock.workers.effect import RESULT_BYTES_MAX, EffectStep, Resumption, check_step, known_result, resume
@@ -25,11 +26,12 @@ from penstock.workers.errors import JobCancelled, LedgerLost, OutcomeUnknown, Ru
 from penstock.workers.lending import lent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Executable
 
     from penstock.ledger.admission import Claim
+    from penstock.ledger.writes import Write
     from penstock.schemas import Contract, Job, Keyring
     from penstock.workers.effect import Unknown
     from penstock.workers.sessions import HandlerSessions
@@ -54,6 +56,7 @@ class Context:
         "_sessions",
         "_started_at",
         "_unknown",
+        "_writes",
         "is_completed",
     )
 
@@ -74,6 +77,7 @@ class Context:
         self._is_cancel_requested = is_cancel_requested
         self._keyring = keyring
         self._follow_ups: list[Offer] = []
+        self._writes: list[Write] = []
         self._result: bytes | None = None
         self._in_transaction = False
         self._log: Any = None
@@ -181,6 +185,25 @@ class Context:
         self._follow_ups.append(offer(message, job.contract(), state=state))
         return message.id
 
+    def write(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> None:
+        """Execute a statement in the transaction that completes the job: exactly once, or not at all.
+
+        ```python
+        ctx.write(insert(orders), {"number": 7})
+        ```
+        `statement` is SQLAlchemy's: `text()`, `insert()`, `update()`, `delete()`. Nothing of it is to be seen before
+        this attempt has ended, and nothing comes back. Completions of many jobs commit together, so that it costs less
+        than `ctx.transaction()`. What the database then refuses fails the attempt, as if the handler had raised it.
+        Raises `TypeError` and `ValueError` for what can never be executed.
+        """
+        self._require_open("ctx.write()")
+        if len(self._writes) >= WRITES_MAX:
+            raise ValueError(
+                f"ctx.write() takes {WRITES_MAX} statements of a job: write many rows in one statement, "
+                "or in ctx.transaction()"
+            )
+        self._writes.append(check_write(statement, parameters))
+
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """The completing transaction: what is written here commits together with the job's completion, fenced.
@@ -194,6 +217,8 @@ class Context:
             with lent(connection):
                 yield connection
             self._sessions.require_unawaited(connection)
+            if self._writes:
+                self._execute_writes(connection)
             reach(Failpoint.COMMITTING)
             self._complete(connection)
         self.is_completed = True
@@ -247,6 +272,10 @@ class Context:
     @property
     def follow_ups(self) -> tuple[Offer, ...]:
         return tuple(self._follow_ups)
+
+    @property
+    def writes(self) -> tuple[Write, ...]:
+        return tuple(self._writes) if self._writes else ()
 
     @property
     def encoded_result(self) -> bytes | None:
@@ -305,6 +334,12 @@ class Context:
                 raise
             finally:
                 self._in_transaction = False
+
+    def _execute_writes(self, connection: Connection) -> None:
+        try:
+            execute_writes(connection, [(0, self._writes)])
+        except WriteRefused as refusal:
+            raise refusal.error from None
 
     def _complete(self, connection: Connection) -> None:
         claim = self._claim

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import traceback
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dramatiq
@@ -20,6 +21,7 @@ from dramatiq.middleware import SkipMessage
 from penstock.ledger.completion import Fenced
 from penstock.ledger.settlement import Failure, Outcome
 from penstock.ledger.state import Reason, State
+from penstock.ledger.writes import Writes
 from penstock.schemas import Backoff, Bury, PayloadError, Retry
 from penstock.schemas.keyring import UnknownKey
 from penstock.schemas.retry import is_number
@@ -78,13 +80,7 @@ class Executor:
         try:
             return self._execute(claim, entry)
         except BaseException as error:
-            self._log.error(
-                "the engine stumbled over a job",
-                job_id=claim.id,
-                job_type=claim.type,
-                error_class=type(error).__name__,
-                where=traceback.format_tb(error.__traceback__)[-1],
-            )
+            self._log_stumble(claim, error)
             return _in_trouble(claim)
 
     def _execute(self, claim: Claim, entry: Entry) -> Outcome | Settled:
@@ -120,7 +116,23 @@ class Executor:
                 return self._after(error, claim, entry, payload)
             if ctx.is_completed:
                 return COMPLETED
-            return Outcome(claim.id, claim.token, State.COMPLETED, result=ctx.encoded_result, follow_ups=ctx.follow_ups)
+            return self._completed(ctx, claim, entry, payload)
+
+    def _completed(self, ctx: Context, claim: Claim, entry: Entry, payload: Any) -> Outcome:
+        """With what is to commit together with the completion."""
+        outcome = Outcome(claim.id, claim.token, State.COMPLETED, result=ctx.encoded_result, follow_ups=ctx.follow_ups)
+        if writes := ctx.writes:
+            outcome.writes = Writes(writes, partial(self._refused, claim, entry, payload))
+        return outcome
+
+    def _refused(self, claim: Claim, entry: Entry, payload: Any, error: Exception) -> Outcome:
+        """What follows when the database refuses what the handler has left to it. Never raises."""
+        try:
+            outcome = self._after(error, claim, entry, payload)
+        except BaseException as mistake:
+            self._log_stumble(claim, mistake)
+            return _in_trouble(claim)
+        return outcome if isinstance(outcome, Outcome) else _in_trouble(claim)
 
     def _run(self, entry: Entry, payload: Any, ctx: Context) -> None:
         if self._hooks is not None:
@@ -177,6 +189,15 @@ class Executor:
         )
         delay = UNKNOWN_KEY_DELAY_SECONDS
         return Outcome(claim.id, claim.token, State.AVAILABLE, Reason.UNKNOWN_KEY, counts=False, delay_seconds=delay)
+
+    def _log_stumble(self, claim: Claim, error: BaseException) -> None:
+        self._log.error(
+            "the engine stumbled over a job",
+            job_id=claim.id,
+            job_type=claim.type,
+            error_class=type(error).__name__,
+            where=traceback.format_tb(error.__traceback__)[-1],
+        )
 
     def _log_after_completion(self, claim: Claim, error: BaseException) -> None:
         self._log.warning(

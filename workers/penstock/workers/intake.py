@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from penstock.workers.settler import Settler
 
 LOOK_AHEAD_JOBS_MAX = 1000
+# With all that has run and waits to be settled: where a statement of handlers takes long, that is more and more.
+HELD_JOBS_MAX = 5000
 PREFETCH_MAX = 2000
 # RabbitMQ counts what it pushes ahead by messages; how many that may be, their size decides.
 INBOX_BYTES_MAX = 32 * 1024 * 1024
@@ -57,7 +59,7 @@ class Intake:
         ledger: Ledger,
         holding: Holding,
         registry: Registry,
-        settler: Settler,
+        settler: Settler[Any],
         metrics: Metrics,
         process_id: str,
         log: Any,
@@ -163,7 +165,7 @@ class Intake:
             return 0
         holding = self.holding
         ahead = min(LOOK_AHEAD_JOBS_MAX, holding.started_lately())
-        room = holding.threads + ahead - holding.outstanding
+        room = min(holding.threads + ahead - holding.outstanding, HELD_JOBS_MAX - len(holding.claims))
         if room <= 0:
             return 0
         # While every thread is busy anyway, let a batch gather; claims of two jobs cost as much as of fifty.

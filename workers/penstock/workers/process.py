@@ -10,6 +10,7 @@ import signal
 import socket
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dramatiq.asyncio import get_event_loop_thread, set_event_loop_thread
@@ -21,7 +22,7 @@ from penstock.ledger.claims import has_suspects
 from penstock.ledger.database import Ledger, LedgerUnavailable
 from penstock.ledger.processes import Process
 from penstock.ledger.revision import check_schema
-from penstock.ledger.settlement import Outcome
+from penstock.ledger.settlement import Outcome, settle, settle_with_writes
 from penstock.ledger.state import Reason, State
 from penstock.workers import board
 from penstock.workers.deliveries import Deliveries
@@ -51,6 +52,8 @@ FLUSH_SECONDS = 10.0
 GC_THRESHOLDS = (50_000, 20, 50)
 LANE_IDLE_SECONDS = 3.0
 WAIT_STEP_SECONDS = 0.02
+# Statements of handlers may take their time; after so long the session gives up by itself.
+WRITING_STUCK_SECONDS = 90.0
 
 
 class WorkerProcess:
@@ -139,11 +142,21 @@ class WorkerProcess:
 
     def _start_parts(self, process: Process) -> None:
         self.settler = Settler(
-            self.ledger,
             self.holding,
-            process_id=self.process_id,
+            connect=self.ledger.session,
+            settle=partial(settle, process_id=self.process_id),
             log=self.log,
             on_settled=self.metrics.settled,
+        )
+        # Apart, so that a statement of a handler that is slow or waits for a lock holds up nobody else's outcome.
+        self.writing_settler = Settler(
+            self.holding,
+            connect=self.ledger.writing_session,
+            settle=partial(settle_with_writes, process_id=self.process_id),
+            log=self.log,
+            on_settled=self.metrics.settled,
+            name="writing settler",
+            stuck_seconds=WRITING_STUCK_SECONDS,
         )
         self.sessions = HandlerSessions(self.ledger, threads=self.threads)
         self.intake = self._make_intake()
@@ -176,6 +189,7 @@ class WorkerProcess:
                 holding=self.holding,
                 intake=self.intake,
                 settler=self.settler,
+                writing_settler=self.writing_settler,
                 executor=executor,
                 metrics=self.metrics,
                 page=self.page,
@@ -222,6 +236,7 @@ class WorkerProcess:
             and runs
             and self.intake.is_healthy
             and self.settler.is_healthy
+            and self.writing_settler.is_healthy
             and not self.stop_requested.is_set()
         )
 
@@ -252,7 +267,9 @@ class WorkerProcess:
                 self.page.state = board.DRAINED
             time.sleep(WAIT_STEP_SECONDS)
         self._interrupt_running()
-        self.settler.stop(FLUSH_SECONDS)
+        flush_until = time.monotonic() + FLUSH_SECONDS
+        for settler in (self.settler, self.writing_settler):
+            settler.stop(max(0.0, flush_until - time.monotonic()))
         self.pulse.stop()
         loop = get_event_loop_thread()
         if loop is not None:
@@ -269,8 +286,8 @@ class WorkerProcess:
         """The grace is over: what still runs is fenced and handed back; the process ends right after."""
         for running in self.page.running().values():
             claim = self.holding.claims.get(running.job_id)
-            if claim is None:
-                continue
+            if claim is None or running.deadline == math.inf:
+                continue  # it has returned, and its outcome is with a settler
             entry = self.registry.find(claim.type, claim.version)
             if entry is not None and entry.contract.guarantee == "at_most_once":
                 outcome = Outcome(claim.id, claim.token, State.DEAD, Reason.OUTCOME_UNKNOWN, counts=False)

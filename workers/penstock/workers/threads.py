@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from penstock.ledger.failpoints import Failpoint, reach
 from penstock.ledger.settlement import Outcome
@@ -36,7 +36,8 @@ class WorkerThread(threading.Thread):
         *,
         holding: Holding,
         intake: Intake,
-        settler: Settler,
+        settler: Settler[Any],
+        writing_settler: Settler[Any],
         executor: Executor,
         metrics: Metrics,
         page: Page,
@@ -46,6 +47,7 @@ class WorkerThread(threading.Thread):
         self._holding = holding
         self._intake = intake
         self._settler = settler
+        self._writing_settler = writing_settler
         self._executor = executor
         self._metrics = metrics
         self._page = page
@@ -77,12 +79,16 @@ class WorkerThread(threading.Thread):
         reach(Failpoint.STARTED)
         outcome = self._executor.execute(claim, entry)
         reach(Failpoint.RETURNED)
+        settler = self._settler
+        if isinstance(outcome, Outcome) and outcome.writes is not None:
+            settler = self._writing_settler
+            settler.start()
         waits = entry.contract.guarantee == "at_most_once" and not isinstance(outcome, Settled)
         if waits and not isinstance(outcome, Settled):
             # Until its outcome is durable the board must say that it has started: whoever finds this process dead
             # would otherwise let it run again. It has returned, so that no deadline applies to it any more.
             page.start(number, claim.id, claim.token, started=started, deadline=math.inf)
-            self._settler.put_and_wait(outcome)
+            settler.put_and_wait(outcome)
         page.finish(number)
         holding.finished[number] += 1
         self._metrics.samples.append((claim.queue, claim.type, waited, time.monotonic() - started))
@@ -90,4 +96,4 @@ class WorkerThread(threading.Thread):
             holding.claims.pop(claim.id, None)
             self._metrics.completed_by_handler(claim, fenced=outcome.fenced)
         elif not waits:
-            self._settler.put(outcome)
+            settler.put(outcome)

@@ -20,10 +20,11 @@ from penstock.ledger.jobs import hurry_job, show_job
 from penstock.ledger.migrations import migrate
 from penstock.ledger.processes import Process
 from penstock.ledger.rescue import rescue_crashed
-from penstock.ledger.settlement import Outcome, settle
+from penstock.ledger.settlement import Outcome, settle, settle_with_writes
 from penstock.ledger.state import State
 from penstock.ledger.tables import jobs
 from penstock.ledger.transitions import Death
+from penstock.ledger.writes import WriteRefused
 from penstock.producers.ledger_producer import LedgerProducer
 from penstock.schemas import Job, Keyring, Message
 from penstock.schemas.identifiers import new_job_id
@@ -213,6 +214,14 @@ class InlineWorker:
         )
 
     def _settle(self, outcome: Outcome) -> None:
+        if outcome.writes is not None:
+            with self._ledger.writing_session() as session:
+                try:
+                    settle_with_writes(session, [outcome], process_id=self._process_id)
+                except WriteRefused as refusal:
+                    outcome = outcome.writes.refused(refusal.error)
+                else:
+                    return
         settle(self.session, [outcome], process_id=self._process_id)
 
     def _is_suspect(self, claim: Claim) -> bool:

@@ -1,0 +1,121 @@
+"""What handlers have left to the completion of their jobs: statements that run in its transaction, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Executable, UpdateBase
+from sqlalchemy.exc import DBAPIError, StatementError
+
+from penstock.ledger.database import SERIALIZATION_FAILURES, is_gone, sqlstate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from sqlalchemy import Connection
+
+    from penstock.ledger.settlement import Outcome
+
+WRITES_MAX = 1000  # of one job
+# As many as there may be bytes in a batch count as much as this: its transaction is to be short, too.
+WRITE_BYTES = 4096
+
+Write = tuple[Executable, dict[str, Any] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Writes:
+    """The statements of one job. `refused` says what becomes of the job when the database refuses one of them."""
+
+    statements: tuple[Write, ...]
+    refused: Callable[[Exception], Outcome]
+
+
+class WriteRefused(Exception):
+    """Of a batch, one of the jobs at the places `first` to `last` has a write that failed, by `error`.
+
+    `may_pass`: the connection was lost over it, or somebody else's transaction won.
+    """
+
+    def __init__(self, first: int, last: int, error: Exception) -> None:
+        self.first = first
+        self.last = last
+        self.error = error
+        self.is_gone = is_gone(error)
+        self.may_pass = self.is_gone or (isinstance(error, DBAPIError) and sqlstate(error) in SERIALIZATION_FAILURES)
+        super().__init__(f"{type(error).__name__} in the writes of the jobs {first} to {last}")
+
+
+def check_write(statement: object, parameters: object) -> Write:
+    """A statement with a copy of its parameters. Raises `TypeError` and `ValueError`, which say what to give."""
+    if not isinstance(statement, Executable):
+        said = "text('INSERT …')" if isinstance(statement, str) else "text(), insert(), update() or delete()"
+        raise TypeError(f"ctx.write() takes {said} of SQLAlchemy, not a {type(statement).__name__}")
+    if parameters is not None and not isinstance(parameters, Mapping):
+        raise TypeError(
+            f"ctx.write() takes one mapping of parameters, like {{'id': 7}}, not a {type(parameters).__name__}; "
+            "call it once for each"
+        )
+    if statement.is_select or (isinstance(statement, UpdateBase) and statement.exported_columns):
+        raise ValueError(
+            "ctx.write() gives nothing back: leave out returning(), and read in `with ctx.transaction() as connection:`"
+        )
+    return statement, dict(parameters) if parameters else None
+
+
+def execute_writes(connection: Connection, writes: Iterable[tuple[int, Iterable[Write]]]) -> None:
+    """Execute the statements of some jobs, each with its place in a batch: one job after the other, none grouped out of
+    its turn. Raises `WriteRefused`."""
+    for run in _runs(writes):
+        try:
+            run.execute(connection)
+        except Exception as error:
+            raise WriteRefused(run.first, run.last, error) from error
+
+
+class _Run:
+    """Neighbours that are the same statement, and go to the server together."""
+
+    def __init__(self, statement: Executable, parameters: dict[str, Any] | None, place: int) -> None:
+        self.statement = statement
+        self.rows = [parameters]
+        self.first = self.last = place
+
+    def takes(self, statement: Executable, parameters: dict[str, Any] | None) -> bool:
+        if statement is not self.statement or parameters is None:
+            return False
+        first = self.rows[0]
+        return first is not None and first.keys() == parameters.keys()
+
+    def execute(self, connection: Connection) -> None:
+        if len(self.rows) > 1 and self._execute_together(connection):
+            return
+        for row in self.rows:
+            connection.execute(self.statement, row).close()
+
+    def _execute_together(self, connection: Connection) -> bool:
+        """False for a statement that takes only one row at a time, such as one with a list of ids; nothing is sent."""
+        try:
+            connection.execute(self.statement, [row or {} for row in self.rows]).close()
+        except StatementError as error:
+            if isinstance(error, DBAPIError):
+                raise
+            return False
+        return True
+
+
+def _runs(writes: Iterable[tuple[int, Iterable[Write]]]) -> Iterator[_Run]:
+    run: _Run | None = None
+    for place, statements in writes:
+        for statement, parameters in statements:
+            if run is not None and run.takes(statement, parameters):
+                run.rows.append(parameters)
+                run.last = place
+                continue
+            if run is not None:
+                yield run
+            run = _Run(statement, parameters, place)
+    if run is not None:
+        yield run
