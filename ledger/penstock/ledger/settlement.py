@@ -4,7 +4,7 @@ The statements follow `complete`, `fail`, `bury`, `snooze`, `release`, `interrup
 `transitions`. An attempt is counted here, never by the claim.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from penstock.ledger.failpoints import Failpoint, reach
 from penstock.ledger.state import ENDED, WAITING, State
 from penstock.ledger.transitions import TROUBLES_MAX
 from penstock.ledger.wakeups import announce
-from penstock.ledger.writes import WRITE_BYTES, WriteRefused, Writes, execute_writes
+from penstock.ledger.writes import WRITE_BYTES, Write, WriteRefused, Writes, execute_writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,21 +122,22 @@ def _settle_and_write(session: Session, outcomes: Sequence[Outcome], process_id:
         written |= {(row.id, row.token) for row in settled.values()}
         missed = [outcome for claim, outcome in first.items() if claim not in written and claim[0] not in settled]
         fenced = _fenced(session, missed) if missed else set()
-    execute_writes(
-        session.connection,
-        (
-            (place, outcome.writes.statements)
-            for place, outcome in enumerate(outcomes)
-            if outcome.writes is not None
-            and (claim := (outcome.job_id, outcome.token)) in written
-            and first[claim] is outcome
-        ),
-    )
+    execute_writes(session.connection, _writes_of(outcomes, written))
     if others:
         with session.by_index():
             _bring_along(session, others, settled, process_id)
         _correct(others, settled)
     return fenced
+
+
+def _writes_of(outcomes: Sequence[Outcome], written: set[tuple[str, int]]) -> Iterator[tuple[int, Sequence[Write]]]:
+    """Those of the claims that have just been completed, once each, with their places."""
+    for place, outcome in enumerate(outcomes):
+        claim = (outcome.job_id, outcome.token)
+        if claim in written:
+            written.remove(claim)
+            if outcome.writes is not None and outcome.state is State.COMPLETED:
+                yield place, outcome.writes.statements
 
 
 def _commit(session: Session, jobs: int) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Executable, UpdateBase
+from sqlalchemy import Executable, TextClause, UpdateBase
 from sqlalchemy.exc import DBAPIError, StatementError
 
 from penstock.ledger.database import SERIALIZATION_FAILURES, is_gone, sqlstate
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 WRITES_MAX = 1000  # of one job
 # As many as there may be bytes in a batch count as much as this: its transaction is to be short, too.
 WRITE_BYTES = 4096
+
+_ENDS_TRANSACTIONS = re.compile(
+    r"\s*(begin|start|commit|end|rollback|abort|savepoint|release|prepare)\b", re.IGNORECASE
+)
 
 Write = tuple[Executable, dict[str, Any] | None]
 
@@ -61,6 +66,11 @@ def check_write(statement: object, parameters: object) -> Write:
     if statement.is_select or (isinstance(statement, UpdateBase) and statement.exported_columns):
         raise ValueError(
             "ctx.write() gives nothing back: leave out returning(), and read in `with ctx.transaction() as connection:`"
+        )
+    if isinstance(statement, TextClause) and (found := _ENDS_TRANSACTIONS.match(statement.text)):
+        raise ValueError(
+            f"ctx.write() stands in the transaction that completes the job: leave out {found[1].upper()}, "
+            "or use ctx.transaction() for savepoints"
         )
     return statement, dict(parameters) if parameters else None
 
