@@ -11,6 +11,7 @@ from tests.workers.sink import note, wait_for_gate
 
 from penstock.schemas import Backoff, Job, Retry
 from penstock.workers import Context, OutcomeUnknown, Permanent, handler
+from penstock.workers.errors import JobCancelled
 
 AT_ONCE = Backoff(base_seconds=0.0)
 
@@ -123,6 +124,65 @@ def write_row(job: Write, ctx: Context) -> None:
         ctx.publish(Note(name=f"too late for {job.name}"))
     if job.fail == "result":
         ctx.result = "too late"
+
+
+class Leave(Job, type="test.leave", queue="test", max_attempts=2, retry=AT_ONCE):
+    """Leaves a row to be written with its completion; `how` says what else it does."""
+
+    name: str
+    how: str = ""
+
+
+INSERT_ROW = text("INSERT INTO effects_of_tests (name) VALUES (:name)")
+MISTAKE = text("INSERT INTO effects_of_tests (no_such_column) VALUES (:name)")
+
+
+@handler(Leave)
+def leave_row(job: Leave, ctx: Context) -> None:
+    note("started", job=ctx.job_id, attempt=ctx.attempt)
+    ctx.publish(Note(name=f"after {job.name}"))
+    ctx.write(INSERT_ROW, {"name": job.name})
+    if job.how == "refused" or (job.how == "refused once" and ctx.attempt == 1):
+        ctx.write(MISTAKE, {"name": job.name})
+    if job.how == "raises" or (job.how == "raises once" and ctx.attempt == 1):
+        raise ValueError("after the write")
+    if job.how == "cancels":
+        raise JobCancelled
+    if job.how == "with a result":
+        ctx.result = {"left": 1}
+    if job.how in ("transaction", "refused in a transaction", "too late"):
+        with ctx.transaction() as connection:
+            insert_row(connection, f"{job.name} inside")
+            if job.how == "refused in a transaction":
+                ctx.write(MISTAKE, {"name": job.name})
+        if job.how == "too late":
+            ctx.write(INSERT_ROW, {"name": f"{job.name} too late"})
+
+
+class AsyncLeave(Job, type="test.async_leave", queue="test"):
+    """The same in a coroutine, between two awaits."""
+
+    name: str
+
+
+@handler(AsyncLeave)
+async def leave_row_async(job: AsyncLeave, ctx: Context) -> None:
+    await asyncio.sleep(0)
+    ctx.write(INSERT_ROW, {"name": job.name})
+    await asyncio.sleep(0.01)
+
+
+class OnceLeave(Job, type="test.once_leave", queue="test", guarantee="at_most_once"):
+    """The same, and must never start twice."""
+
+    name: str
+    refused: bool = False
+
+
+@handler(OnceLeave)
+def leave_row_once(job: OnceLeave, ctx: Context) -> None:
+    note("started", job=ctx.job_id)
+    ctx.write(MISTAKE if job.refused else INSERT_ROW, {"name": job.name})
 
 
 class Meddle(Job, type="test.meddle", queue="test", max_attempts=1):

@@ -4,16 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import structlog
-from tests.ledger.samples import an_offer, claimed, row_of, state_of
+from tests.ledger.samples import an_offer, row_of, state_of
 from tests.waiting import until
+from tests.workers.settling import Settling, completed
 
-from penstock.ledger.admission import Claim
 from penstock.ledger.database import Ledger, Session
-from penstock.ledger.settlement import Failure, Outcome, settle
+from penstock.ledger.settlement import Failure, Outcome
 from penstock.ledger.state import State
-from penstock.workers.holding import Holding
-from penstock.workers.settler import Settler
 
 
 @pytest.fixture
@@ -27,33 +24,6 @@ def session(ledger: Ledger) -> Iterator[Session]:
     """A session of the test's own."""
     with ledger.session() as session:
         yield session
-
-
-class Settling:
-    """A settler with claims to settle; `batches` is what it has reported."""
-
-    def __init__(self, ledger: Ledger, *, on_settled: Any = None) -> None:
-        self.holding = Holding(threads=4)
-        self.batches: list[tuple[list[str], set[str]]] = []
-        self.settler = Settler(
-            self.holding,
-            connect=ledger.session,
-            settle=settle,
-            log=structlog.get_logger(),
-            on_settled=on_settled or self._note,
-        )
-
-    def claim(self, session: Session) -> Claim:
-        claim = claimed(session)
-        self.holding.claims[claim.id] = claim
-        return claim
-
-    def _note(self, settled: list[tuple[Outcome, Claim | None]], fenced: set[str]) -> None:
-        self.batches.append(([outcome.job_id for outcome, _ in settled], fenced))
-
-
-def completed(claim: Claim, **fields: Any) -> Outcome:
-    return Outcome(claim.id, claim.token, State.COMPLETED, **fields)
 
 
 def test_outcomes_that_wait_go_out_in_one_batch(ledger: Ledger, session: Session) -> None:
@@ -94,6 +64,7 @@ def test_an_outcome_that_cannot_be_written_kills_only_its_own_job(
         "completed",
     ]
     assert row_of(session, claims[2].id).error.startswith("RefusedByLedger")
+    assert [settling.states[claim.id] for claim in claims] == [state_of(session, claim.id) for claim in claims]
     assert state_of(session, later.id) == "completed"
 
 
