@@ -14,13 +14,16 @@ from penstock.schemas import Backoff, Job
 from penstock.workers import Context, EffectStep, handler
 
 INSERT = text("INSERT INTO effects_of_tests (name) VALUES (:name)")
+WORK = text("SELECT pg_sleep(:seconds)")
 
 
 class Transfer(Job, type="faults.transfer", queue="faults", retry=Backoff(base_seconds=0.5)):
-    """Writes a row in its completing transaction, after some work of `work_seconds` in the database."""
+    """Writes a row in its completing transaction, after some work of `work_seconds` in the database; with `by_write`
+    it leaves both to the transaction that completes many jobs."""
 
     n: int
     work_seconds: float = 0.0
+    by_write: bool = False
     fails_first: bool = False
     gate: str | None = None
 
@@ -70,10 +73,16 @@ def transfer(job: Transfer, ctx: Context) -> None:
         wait_for_gate(job.gate)
     if job.fails_first and ctx.attempt == 1:
         raise ValueError("the first attempt fails on purpose")
+    name = {"name": ctx.key or ctx.job_id}
+    if job.by_write:
+        if job.work_seconds:
+            ctx.write(WORK, {"seconds": job.work_seconds})
+        ctx.write(INSERT, name)
+        return
     with ctx.transaction() as connection:
         if job.work_seconds:
-            connection.execute(text("SELECT pg_sleep(:seconds)"), {"seconds": job.work_seconds})
-        connection.execute(INSERT, {"name": ctx.key or ctx.job_id})
+            connection.execute(WORK, {"seconds": job.work_seconds})
+        connection.execute(INSERT, name)
 
 
 @handler(BriefTransfer)

@@ -43,7 +43,8 @@ class Order:
 
 
 def order(number: int, seed: int) -> Order:
-    """Most are plain; some fail at first, come later, are published twice, or have their effect outside."""
+    """Most are plain; some fail at first, come later, are published twice, or have their effect outside. Of those with
+    an effect inside, half leave it to `ctx.write()`."""
     draw = random.Random(f"{seed} {number}")
     fails_first = draw.random() < 0.1
     delay = timedelta(seconds=draw.uniform(0.5, 3.0)) if draw.random() < 0.1 else None
@@ -51,7 +52,10 @@ def order(number: int, seed: int) -> Order:
     if draw.random() < 0.7:
         job = Transfer(n=number, fails_first=fails_first, work_seconds=draw.choice([0.0, 0.0, 0.005, 0.05]))
     times = 2 if draw.random() < 0.1 else 1
-    return Order(f"order-{seed}-{number}", job, delay, times=times, lot=draw.random())
+    lot = draw.random()
+    if isinstance(job, Transfer) and draw.random() < 0.5:
+        job = job.model_copy(update={"by_write": True})
+    return Order(f"order-{seed}-{number}", job, delay, times=times, lot=lot)
 
 
 class Load:

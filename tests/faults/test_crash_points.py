@@ -53,6 +53,7 @@ IN_WORKER = (
 )
 IN_DISPATCHER = (Failpoint.DUE_SELECTED, Failpoint.DUE_PUBLISHED, Failpoint.DUE_CONFIRMED, Failpoint.DUE_MARKED)
 IN_SUPERVISOR = (Failpoint.DEATH_SEEN, Failpoint.DEATH_RECORDED)
+ANSWERS_TO_WRITES = (Failpoint.SETTLING, Failpoint.COMMITTING, Failpoint.SETTLED)
 ANSWERS = (Failpoint.CLAIMED, Failpoint.SETTLING, Failpoint.SETTLED)
 JOBS = 3
 NONE, PERHAPS_ONE, ONE = range(1), range(2), range(1, 2)
@@ -129,6 +130,21 @@ def test_a_worker_killed_there_loses_and_doubles_nothing(scene: Scene, point: Fa
     jobs = scene.publish_some(scene.site.producer)
     scene.points.await_reached(point)
     scene.assert_done_once(jobs, unknown=UNKNOWN.get(point, NONE))
+
+
+@pytest.mark.parametrize(
+    ("point", "deed"),
+    [(point, Deed.KILL) for point in (Failpoint.RETURNED, *ANSWERS_TO_WRITES)]
+    + [(point, Deed.LOSE) for point in ANSWERS_TO_WRITES],
+)
+def test_what_was_left_to_the_completion_is_written_once(scene: Scene, point: Failpoint, deed: Deed) -> None:
+    """By a worker killed there, or one that loses the ledger's answer: before the commit nothing of it stands, after
+    it all."""
+    scene.points.arm(point, deed)
+    jobs: list[Job] = [Transfer(n=n, by_write=True) for n in range(3 * JOBS)]
+    receipts = scene.site.producer.publish_many(Publish(job) for job in jobs)
+    scene.points.await_reached(point)
+    scene.assert_done_once({receipt.job_id: job for receipt, job in zip(receipts, jobs, strict=True)})
 
 
 @pytest.mark.parametrize("point", IN_DISPATCHER)
