@@ -15,7 +15,7 @@ from penstock.ledger.state import Reason, State
 from penstock.workers import PenstockBroker, Registry
 from penstock.workers.handler import TAG
 from penstock.workers.holding import WINDOW_SECONDS, Holding
-from penstock.workers.intake import LOOK_AHEAD_JOBS_MAX, POLL_SECONDS
+from penstock.workers.intake import HELD_JOBS_MAX, LOOK_AHEAD_JOBS_MAX, POLL_SECONDS
 from penstock.workers.ledger_intake import LedgerIntake, idle_seconds
 
 
@@ -66,6 +66,15 @@ def test_a_busy_process_claims_ahead_what_it_has_started_lately() -> None:
     holding.finished[0], holding.finished[1] = 100, 4996
     assert intake._capacity() == BATCH_JOBS_MAX
     holding.claimed = 5000 + LOOK_AHEAD_JOBS_MAX
+    assert intake._capacity() == 0
+
+
+def test_what_waits_to_be_settled_bounds_what_is_claimed() -> None:
+    """Handlers return faster than their writes are executed: the rest waits where another process can have it."""
+    intake, holding, _ = an_intake(threads=4)
+    holding.claims = {str(n): a_claim() for n in range(HELD_JOBS_MAX - 1)}
+    assert intake._capacity() == 1
+    holding.claims["one more"] = a_claim()
     assert intake._capacity() == 0
 
 

@@ -61,7 +61,7 @@ class Outcome:
     @property
     def is_plain(self) -> bool:
         """Completed and nothing else: nearly all of them, on the hot path."""
-        return self.has_plain_row and self.writes is None
+        return self.state is State.COMPLETED and self.result is None and not self.follow_ups and self.writes is None
 
     @property
     def has_plain_row(self) -> bool:

@@ -116,14 +116,15 @@ class Executor:
                 return self._after(error, claim, entry, payload)
             if ctx.is_completed:
                 return COMPLETED
-            return self._completed(ctx, claim, entry, payload)
-
-    def _completed(self, ctx: Context, claim: Claim, entry: Entry, payload: Any) -> Outcome:
-        """With what is to commit together with the completion."""
-        outcome = Outcome(claim.id, claim.token, State.COMPLETED, result=ctx.encoded_result, follow_ups=ctx.follow_ups)
-        if writes := ctx.writes:
-            outcome.writes = Writes(writes, partial(self._refused, claim, entry, payload))
-        return outcome
+            writes = Writes(ctx.writes, partial(self._refused, claim, entry, payload)) if ctx.writes else None
+            return Outcome(
+                claim.id,
+                claim.token,
+                State.COMPLETED,
+                result=ctx.encoded_result,
+                follow_ups=ctx.follow_ups,
+                writes=writes,
+            )
 
     def _refused(self, claim: Claim, entry: Entry, payload: Any, error: Exception) -> Outcome:
         """What follows when the database refuses what the handler has left to it. Never raises."""

@@ -80,7 +80,7 @@ class WorkerThread(threading.Thread):
         outcome = self._executor.execute(claim, entry)
         reach(Failpoint.RETURNED)
         settler = self._settler
-        if isinstance(outcome, Outcome) and outcome.writes is not None:
+        if not isinstance(outcome, Settled) and outcome.writes is not None:
             settler = self._writing_settler
             settler.start()
         waits = entry.contract.guarantee == "at_most_once" and not isinstance(outcome, Settled)
