@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import text
 from tests.waiting import until
 from tests.workers import jobs
 from tests.workers.pool import children_of, is_alive
@@ -50,6 +51,38 @@ def test_what_takes_longer_is_handed_back_unburnt_and_runs_elsewhere(fresh_site:
         rows = [site.await_end(job_id) for job_id in held]
     assert [(row["state"], row["attempts"], row["history"]) for row in rows] == [("completed", 1, [])] * 6
     assert len(site.sink.events("started")) == 8
+
+
+def test_what_was_left_to_the_completion_is_written_before_the_process_ends(fresh_site: Site) -> None:
+    """Of the jobs that have run; the others run elsewhere, and each writes once."""
+    site = fresh_site
+    site.make_effects_table()
+    with site.pool() as pool:
+        ids = [site.publish(jobs.AsyncLeave(name=f"{n:03}")).job_id for n in range(200)]
+        until(site.effects, what="the first to be written")
+        assert pool.stop() == 0
+    states = site.states()
+    assert "executing" not in states
+    assert len(site.effects()) == states["completed"]
+    with site.pool():
+        assert {site.await_end(job_id)["state"] for job_id in ids} == {"completed"}
+    assert site.effects() == [f"{n:03}" for n in range(200)]
+
+
+def test_writes_that_wait_for_a_lock_when_the_process_ends_are_written_by_another(own_small_site: Site) -> None:
+    """Nobody knows when the lock would have been free; no attempt is used up."""
+    site = own_small_site
+    site.make_effects_table()
+    with site.pool(grace_seconds=1.0, constants={"process.FLUSH_SECONDS": 1.0}) as pool:
+        with site.ledger.session() as other, other.transaction():
+            other.connection.execute(text("LOCK TABLE effects_of_tests"))
+            ids = [site.publish(jobs.Leave(name=f"{n}")).job_id for n in range(3)]
+            site.sink.await_events("started", count=3)
+            assert pool.stop() == 0
+        assert [(site.job(it)["state"], site.job(it)["attempts"]) for it in ids] == [("available", 0)] * 3
+    with site.pool():
+        assert {site.await_end(job_id)["state"] for job_id in ids} == {"completed"}
+    assert site.effects() == ["0", "1", "2"]
 
 
 def test_an_at_most_once_job_that_is_interrupted_is_not_run_again(fresh_site: Site) -> None:

@@ -194,11 +194,12 @@ class Settler(Generic[S]):
         return []
 
     def _may_pass(self, refusal: WriteRefused, part: list[Outcome], refusals: int) -> bool:
-        """Whether to try the same again. Two batches that wait for each other do that less when they are smaller."""
+        """Whether to try the same again: a single job. Of several, fewer may do: two batches that wait for each other
+        do that less when they are smaller, and one that takes longer than an answer may take is done sooner."""
         if refusal.is_gone:
             self._log.warning("outcomes wait for the ledger", jobs=len(part), error=type(refusal.error).__name__)
             self._drop_session()
-        return refusal.may_pass and refusals < WRITE_TRIES_MAX and (refusal.is_gone or len(part) == 1)
+        return len(part) == 1 and refusal.may_pass and refusals < WRITE_TRIES_MAX
 
     def _without_refused(self, part: list[Outcome], refusal: WriteRefused) -> list[list[Outcome]]:
         """What stands before the guilty one goes first: refused as the first of its batch, it is so by itself."""
