@@ -117,7 +117,7 @@ def _settle_and_write(session: Session, outcomes: Sequence[Outcome], process_id:
     plain = sorted(claim for claim, outcome in first.items() if outcome.has_plain_row)
     others = [first[claim] for claim in sorted(first) if not first[claim].has_plain_row]
     with session.by_index():
-        written = {(row.id, row.token) for row in session.run(_COMPLETE_NOW, plain)} if plain else set()
+        written = {(job_id, token) for job_id, token in session.run(_COMPLETE_NOW, plain)} if plain else set()
         settled = _settle_rows(session, others) if others else {}
         written |= {(row.id, row.token) for row in settled.values()}
         missed = [outcome for claim, outcome in first.items() if claim not in written and claim[0] not in settled]
