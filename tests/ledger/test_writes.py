@@ -331,8 +331,9 @@ def test_a_completion_with_writes_takes_the_index_while_the_table_is_small(
         (insert(orders).returning(orders.c.n), {"n": 1}, ValueError, "leave out returning()"),
         (text(" commit"), None, ValueError, "leave out COMMIT"),
         (text("Savepoint x"), None, ValueError, "leave out SAVEPOINT"),
+        (text("DELETE FROM orders; -- so\n /* it\n is */ COMMIT"), None, ValueError, "leave out COMMIT"),
     ],
-    ids=["a str", "a table", "a list", "a tuple", "a SELECT", "RETURNING", "COMMIT", "SAVEPOINT"],
+    ids=["a str", "a table", "a list", "a tuple", "a SELECT", "RETURNING", "COMMIT", "SAVEPOINT", "a second statement"],
 )
 def test_what_can_never_be_written_is_refused_with_what_to_give(
     statement: Any, parameters: Any, error: type[Exception], said: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,9 +24,11 @@ WRITES_MAX = 1000  # of one job
 # As many as there may be bytes in a batch count as much as this: its transaction is to be short, too.
 WRITE_BYTES = 4096
 
+# A text without parameters may hold several statements; one that ended the transaction would end it for all its jobs.
 _ENDS_TRANSACTIONS = re.compile(
-    r"\s*(begin|start|commit|end|rollback|abort|savepoint|release|prepare)\b", re.IGNORECASE
+    r"(?:\A|;)\s*(begin|start|commit|end|rollback|abort|savepoint|release|prepare)\b", re.IGNORECASE
 )
+_COMMENTS = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 
 Write = tuple[Executable, dict[str, Any] | None]
 
@@ -67,12 +70,18 @@ def check_write(statement: object, parameters: object) -> Write:
         raise ValueError(
             "ctx.write() gives nothing back: leave out returning(), and read in `with ctx.transaction() as connection:`"
         )
-    if isinstance(statement, TextClause) and (found := _ENDS_TRANSACTIONS.match(statement.text)):
+    if isinstance(statement, TextClause) and (word := _transaction_word(statement.text)):
         raise ValueError(
-            f"ctx.write() stands in the transaction that completes the job: leave out {found[1].upper()}, "
-            "or use ctx.transaction() for savepoints"
+            f"ctx.write() stands in the transaction that completes the job, and others: leave out {word}; "
+            "values belong into parameters, savepoints and blocks of code into ctx.transaction()"
         )
     return statement, dict(parameters) if parameters else None
+
+
+@functools.lru_cache(maxsize=1000)
+def _transaction_word(statement: str) -> str | None:
+    found = _ENDS_TRANSACTIONS.search(_COMMENTS.sub(" ", statement))
+    return found[1].upper() if found else None
 
 
 def execute_writes(connection: Connection, writes: Iterable[tuple[int, Iterable[Write]]]) -> None:
