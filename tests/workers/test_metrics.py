@@ -2,6 +2,9 @@
 
 import os
 import signal
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,9 +22,18 @@ from penstock.producers.ledger_producer import LedgerProducer
 from penstock.schemas import Message
 from penstock.workers.caretaker_metrics import CaretakerMetrics
 from penstock.workers.metric_files import MetricFiles, start_afresh
-from penstock.workers.metrics import Metrics
+from penstock.workers.metrics import SAMPLES_MAX, Metrics
 
 FAST = {"rescuer.COUNT_DUE_SECONDS": 0.2}
+
+
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """The interpreter changes threads as often as it can."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
 
 
 def scraped(folder: Path) -> dict[str, float]:
@@ -68,6 +80,35 @@ def test_what_comes_twice_in_one_batch_is_known_the_second_time(sqlite_url: str,
     assert counted['penstock_jobs_claimed_total{queue="demo",type="demo.job"}'] == 2
     assert counted['penstock_jobs_duplicates_total{queue="demo",type="demo.job"}'] == 3
     assert counted['penstock_jobs_dead_total{queue="demo",reason="key_conflict",type="demo.job"}'] == 1
+
+
+def test_what_is_measured_of_jobs_is_counted_when_it_gets_much(tmp_path: Path) -> None:
+    """And not only once a second: a busy process would hold megabytes of it."""
+    metrics = Metrics(MetricFiles(tmp_path, "worker-0"))
+    metrics.samples.extend([("demo", "demo.job", 0.2, 0.003)] * (SAMPLES_MAX + 1))
+    metrics.settled([], set())
+    assert len(metrics.samples) == 0
+    metrics.samples.append(("demo", "demo.job", 0.2, 0.003))
+    metrics.settled([], set())
+    assert len(metrics.samples) == 1
+    assert scraped(tmp_path)['penstock_job_run_seconds_count{queue="demo",type="demo.job"}'] == SAMPLES_MAX + 1
+
+
+@pytest.mark.usefixtures("hasty_threads")
+def test_two_who_count_at_once_count_each_job_once(tmp_path: Path) -> None:
+    """The pulse and the settler do."""
+    metrics, turns, jobs_each = Metrics(MetricFiles(tmp_path, "worker-0")), 50, 200
+
+    def measure_and_count() -> None:
+        for _ in range(turns):
+            metrics.samples.extend([("demo", "demo.job", 0.2, 0.003)] * jobs_each)
+            metrics.flush()
+
+    with ThreadPoolExecutor() as threads:
+        for done in [threads.submit(measure_and_count) for _ in range(4)]:
+            done.result()
+    counted = scraped(tmp_path)['penstock_job_run_seconds_count{queue="demo",type="demo.job"}']
+    assert counted == 4 * turns * jobs_each
 
 
 def test_a_pool_that_starts_counts_from_zero(tmp_path: Path) -> None:
