@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from tests.garbage import garbage_of
 from tests.ledger.samples import accepted, count, state_of, waiting_offer
 from tests.servers.ports import free_port
 
@@ -239,3 +240,13 @@ def test_a_handler_that_cannot_begin_tells_that_the_connection_is_lost(postgres:
             connection.execute(text("SELECT 1"))
         assert is_disconnect(lost.value)
     engine.dispose()
+
+
+def test_a_statement_that_is_taken_at_once_leaves_nothing_for_the_collector() -> None:
+    """A worker makes two for each batch, and its collector comes round seldom: megabytes would wait for it."""
+
+    @retry_serialization
+    def win() -> str:
+        return "won"
+
+    assert garbage_of(win, times=1_000) < 1_000
