@@ -26,6 +26,26 @@ HEAVY = (
     "typer",
     "uvicorn",
 )
+# of the gateway, migrations, sealed fields, tests; or what is imported by accident, with a name too many
+NOT_FOR_A_WORKER = (
+    "alembic",
+    "cryptography",
+    "dramatiq.brokers.rabbitmq",
+    "fastapi",
+    "httpx",
+    "jwt",
+    "limits",
+    "mako",
+    "msgspec",
+    "multiprocessing",
+    "pytest",
+    "redis",
+    "sqlalchemy.ext",
+    "sqlalchemy.orm",
+    "unittest",
+    "uvicorn",
+    "uvloop",
+)
 RUN_SECONDS_MAX = 300
 
 ENQUEUE_ON_SQLITE = """
@@ -50,6 +70,14 @@ for name in ("alembic", "dramatiq", "redis"):
 from penstock.console import failures, outbox_lists, relaying
 from penstock.console.main import app
 app(["relay"])
+"""
+
+IMPORT_A_WORKER = """
+import json, sys
+import penstock.console.main, penstock.console.running, penstock.workers
+from penstock.ledger.database import Ledger
+Ledger("postgresql://localhost").engine(purpose="engine")
+print(json.dumps(sorted(sys.modules)))
 """
 
 IMPORT_THE_CLIENT = """
@@ -152,6 +180,13 @@ def test_the_relay_runs_without_the_engine(tmp_path: Path) -> None:
         text=True,
     )
     assert (done.returncode, "PENSTOCK_OUTBOX_DATABASE_URL" in done.stderr) == (2, True), done.stderr
+
+
+def test_a_worker_imports_nothing_that_only_others_need(tmp_path: Path) -> None:
+    """All its processes have in memory what their supervisor has imported before it forks them."""
+    seen = json.loads(run(sys.executable, "-c", IMPORT_A_WORKER, folder=tmp_path))
+    assert {"dramatiq", "pika", "psycopg", "sqlalchemy"} <= set(seen)
+    assert set(seen) & set(NOT_FOR_A_WORKER) == set()
 
 
 def test_imports_only_go_down_the_house() -> None:
