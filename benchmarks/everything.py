@@ -13,6 +13,7 @@ from benchmarks import (
     embedded,
     latency,
     limits,
+    memory,
     microseconds,
     pauses,
     publishing,
@@ -35,6 +36,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "busy": busy.MEASUREMENT,
     "embedded": embedded.MEASUREMENT,
     "microseconds": microseconds.MEASUREMENT,
+    "memory": memory.MEASUREMENT,
     "limits": limits.MEASUREMENT,
 }
 FOLDER = Path(__file__).parents[1] / "docs"

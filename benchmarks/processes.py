@@ -1,4 +1,4 @@
-"""What processes cost, read from /proc: CPU seconds of whole trees, the memory of one process."""
+"""What processes cost, read from /proc: CPU seconds and memory of whole trees, the memory of one process."""
 
 from __future__ import annotations
 
@@ -37,12 +37,8 @@ def cpu_seconds(root: int | None) -> float:
     if root is None:
         return float("nan")
     stats = _stats()
-    tree, added = {root}, {root}
-    while added:
-        added = {pid for pid, stat in stats.items() if int(stat[1]) in added} - tree
-        tree |= added
     # utime, stime, and both of the children that were waited for
-    ticks = sum(int(value) for pid in tree if pid in stats for value in stats[pid][11:15])
+    ticks = sum(int(value) for pid in _tree(root, stats) if pid in stats for value in stats[pid][11:15])
     return ticks / TICKS_PER_SECOND
 
 
@@ -56,8 +52,20 @@ def peak_megabytes(pid: int) -> float:
 
 def private_megabytes(pid: int) -> float:
     """What the process has for itself: pages that it shares with those it was forked from do not count."""
-    rollup = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in rollup if line.startswith("Private_")) / 1024
+    return _resident_megabytes(pid, "Private_")
+
+
+def tree_megabytes(root: int) -> float:
+    """What the process and its descendants have resident together; of a page that others share, their part (PSS)."""
+    return sum(_resident_megabytes(pid, "Pss:") for pid in _tree(root, _stats()))
+
+
+def _resident_megabytes(pid: int, kind: str) -> float:
+    try:
+        rollup = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()
+    except OSError:  # it has ended
+        return 0.0
+    return sum(int(line.split()[1]) for line in rollup if line.startswith(kind)) / 1024
 
 
 def listener(port: int) -> int | None:
@@ -84,6 +92,15 @@ def thread_seconds(pid: int, thread: int) -> float:
     """What one thread of a process has used."""
     fields = (PROC / str(pid) / "task" / str(thread) / "stat").read_text().rpartition(")")[2].split()
     return sum(int(value) for value in fields[11:13]) / TICKS_PER_SECOND
+
+
+def _tree(root: int, stats: dict[int, list[str]]) -> set[int]:
+    """The process and its descendants."""
+    tree, added = {root}, {root}
+    while added:
+        added = {pid for pid, stat in stats.items() if int(stat[1]) in added} - tree
+        tree |= added
+    return tree
 
 
 def _stats() -> dict[int, list[str]]:
