@@ -194,7 +194,7 @@ DEADLOCK = "DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$"
 @pytest.mark.parametrize(
     "statement", ["SELECT pg_terminate_backend(pg_backend_pid())", DEADLOCK], ids=["connection lost", "deadlock"]
 )
-def test_what_might_pass_and_never_does_is_refused_at_last(
+def test_what_might_pass_and_never_does_is_given_up_at_last(
     postgres: Ledger, postgres_session: Session, statement: str
 ) -> None:
     """A statement that ends its connection each time must not hold up the others for ever."""

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 from tests.workers import jobs
 from tests.workers.samples import a_claim, an_entry, execute, executor
 from tests.workers.site import Site
@@ -157,7 +158,8 @@ def test_what_is_no_write_fails_the_attempt_where_it_stands() -> None:
 
 
 def test_a_refusal_is_judged_as_if_the_handler_had_raised_it() -> None:
-    """By the classes that its contract calls permanent, and without the values of its payload."""
+    """By the classes that its contract calls permanent, and without the values of its payload; a connection that is
+    lost again and again is nobody's fault."""
 
     class Touchy(Job, type="test.touchy", queue="test", permanent=(ZeroDivisionError,)):
         name: str
@@ -175,6 +177,9 @@ def test_a_refusal_is_judged_as_if_the_handler_had_raised_it() -> None:
     assert dead.failure.message == "[redacted] is refused"
     retried = outcome.writes.refused(ValueError("no"))
     assert (retried.state, retried.counts) == (State.RETRYABLE, True)
+    gone = OperationalError("INSERT …", {}, Exception("server closed the connection"), connection_invalidated=True)
+    lost = outcome.writes.refused(gone)
+    assert (lost.state, lost.counts, lost.trouble) == (State.AVAILABLE, False, True)
 
 
 @pytest.fixture

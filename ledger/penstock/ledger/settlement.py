@@ -4,7 +4,7 @@ The statements follow `complete`, `fail`, `bury`, `snooze`, `release`, `interrup
 `transitions`. An attempt is counted here, never by the claim.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,8 +117,7 @@ def _settle_and_write(session: Session, outcomes: Sequence[Outcome], process_id:
     plain = sorted(claim for claim, outcome in first.items() if outcome.has_plain_row)
     others = [first[claim] for claim in sorted(first) if not first[claim].has_plain_row]
     with session.by_index():
-        completed: Iterable[Any] = session.run(_COMPLETE_NOW, plain) if plain else ()
-        written = {(job_id, token) for job_id, token in completed}
+        written = {(row.id, row.token) for row in session.run(_COMPLETE_NOW, plain)} if plain else set()
         settled = _settle_rows(session, others) if others else {}
         written |= {(row.id, row.token) for row in settled.values()}
         missed = [outcome for claim, outcome in first.items() if claim not in written and claim[0] not in settled]

@@ -19,6 +19,7 @@ from dramatiq.errors import RateLimitExceeded
 from dramatiq.middleware import SkipMessage
 
 from penstock.ledger.completion import Fenced
+from penstock.ledger.database import is_gone
 from penstock.ledger.settlement import Failure, Outcome
 from penstock.ledger.state import Reason, State
 from penstock.ledger.writes import Writes
@@ -128,8 +129,9 @@ class Executor:
 
     def _refused(self, claim: Claim, entry: Entry, payload: Any, error: Exception) -> Outcome:
         """What follows when the database refuses what the handler has left to it. Never raises."""
+        judged = LedgerLost() if is_gone(error) else error  # as under a handler's own statement
         try:
-            outcome = self._after(error, claim, entry, payload)
+            outcome = self._after(judged, claim, entry, payload)
         except BaseException as mistake:
             self._log_stumble(claim, mistake)
             return _in_trouble(claim)

@@ -30,7 +30,7 @@ LINGER_SECONDS = 0.004
 OUTAGE_WAIT_SECONDS_MAX = 2.0
 REFUSED = "RefusedByLedger"
 STUCK_SECONDS = 10.0
-# A write over which the connection is lost, or that loses against others, so often in a row is refused.
+# A write over which the connection is lost, or that loses against others, so often in a row is given up.
 WRITE_TRIES_MAX = 5
 
 
