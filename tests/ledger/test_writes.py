@@ -350,6 +350,8 @@ def test_what_can_never_be_written_is_refused_with_what_to_give(
         lambda: check_write(insert(orders).from_select(["n"], select(orders.c.n)), None),
         lambda: check_write(update(orders).values(state=1), {}),
         lambda: check_write(text("SELECT setval('s', 1)"), None),
+        lambda: check_write(text("DO $x$ BEGIN PERFORM 1; END $x$"), None),
+        lambda: check_write(text("INSERT INTO orders VALUES ('no; COMMIT', 'it''s; END') -- ; COMMIT"), None),
     ],
 )
 def test_what_can_be_written_is_taken(write: Callable[[], Write]) -> None:

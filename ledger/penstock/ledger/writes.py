@@ -28,7 +28,8 @@ WRITE_BYTES = 4096
 _ENDS_TRANSACTIONS = re.compile(
     r"(?:\A|;)\s*(begin|start|commit|end|rollback|abort|savepoint|release|prepare)\b", re.IGNORECASE
 )
-_COMMENTS = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+# Comments, and what is quoted in one way or another: values, names, bodies of code.
+_NOT_READ = re.compile(r"""--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|"[^"]*"|\$(\w*)\$.*?\$\1\$""", re.DOTALL)
 
 Write = tuple[Executable, dict[str, Any] | None]
 
@@ -72,15 +73,15 @@ def check_write(statement: object, parameters: object) -> Write:
         )
     if isinstance(statement, TextClause) and (word := _transaction_word(statement.text)):
         raise ValueError(
-            f"ctx.write() stands in the transaction that completes the job, and others: leave out {word}; "
-            "values belong into parameters, savepoints and blocks of code into ctx.transaction()"
+            f"ctx.write() stands in the transaction that completes the job, and others: leave out {word}, "
+            "or use ctx.transaction() for savepoints"
         )
     return statement, dict(parameters) if parameters else None
 
 
 @functools.lru_cache(maxsize=1000)
 def _transaction_word(statement: str) -> str | None:
-    found = _ENDS_TRANSACTIONS.search(_COMMENTS.sub(" ", statement))
+    found = _ENDS_TRANSACTIONS.search(_NOT_READ.sub(" ", statement))
     return found[1].upper() if found else None
 
 
