@@ -207,6 +207,27 @@ def test_what_might_pass_and_never_does_is_given_up_at_last(
     assert orders(session) == [0, 2]
 
 
+LOST_AT_FIRST = "SELECT CASE WHEN nextval('tries') < 4 THEN pg_terminate_backend(pg_backend_pid()) END"
+DEADLOCK_AT_FIRST = "DO $$ BEGIN IF nextval('tries') < 4 THEN RAISE SQLSTATE '40P01'; END IF; END $$"
+
+
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize("statement", [LOST_AT_FIRST, DEADLOCK_AT_FIRST], ids=["connection lost", "deadlock"])
+def test_what_passes_is_tried_again_wherever_it_stands_in_its_batch(
+    postgres: Ledger, postgres_session: Session, statement: str, place: int
+) -> None:
+    """Three times it fails, and nobody's attempt does."""
+    session = postgres_session
+    session.connection.execute(text("CREATE SEQUENCE tries"))
+    settling = Settling(postgres, with_writes=True)
+    claims = [settling.claim(session) for _ in range(3)]
+    outcomes = [leaving(claim, (INSERT, {"n": n})) for n, claim in enumerate(claims)]
+    outcomes[place] = leaving(claims[place], (text(statement), None), (INSERT, {"n": place}))
+    settle_all(settling, outcomes)
+    assert [state_of(session, claim.id) for claim in claims] == ["completed"] * 3
+    assert orders(session) == [0, 1, 2]
+
+
 def test_a_lock_that_is_not_to_be_had_fails_the_attempt_of_who_wants_it(
     postgres: Ledger, postgres_session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -210,6 +210,8 @@ class Settler(Generic[S]):
             middle = (last + 1) // 2
             return [part[:middle], part[middle:]]
         guilty, *others = part
+        if refusal.may_pass and others:
+            return [[guilty], others]
         if guilty.writes is None:
             return self._without_bad(part)
         return [[guilty.writes.refused(refusal.error)], *([others] if others else [])]
