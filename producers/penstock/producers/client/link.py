@@ -1,5 +1,6 @@
 """One connection to RabbitMQ with one channel that confirms. It is used until it breaks, never repaired."""
 
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
@@ -60,25 +61,39 @@ class _Connection(SelectConnection):
     def __init__(self, parameters: pika.connection.Parameters, *, on_ack: Callable[[Ack], None], **named: Any) -> None:
         self._on_ack = on_ack
         self._starts: dict[str, bytes] = {}
-        self._is_plain = parameters.ssl_options is None  # TLS has states of its own, which pika minds
+        self.is_plain = parameters.ssl_options is None  # TLS has states of its own, which pika minds
         super().__init__(parameters, **named)
 
     def _proto_connection_made(self, transport: Any) -> None:
-        if self._is_plain:
+        if self.is_plain:
             transport._MAX_RECV_BYTES = READ_BYTES  # noqa: SLF001
             transport._MAX_CONSUME_BYTES = 1  # noqa: SLF001  # what is left makes the loop come back
         super()._proto_connection_made(transport)  # type: ignore[misc]
 
-    def publish(self, channel: int, message: Message) -> None:
-        """As `Channel.basic_publish` does, with the frame that all messages of a type begin with made once."""
+    def content_of(self, channel: int, message: Message) -> bytes:
+        """Its frames, but for the first."""
+        return content_frames(channel, message, body_bytes_max=self._body_max_length)
+
+    def publish(self, channel: int, message: Message, content: bytes) -> None:
+        """As `Channel.basic_publish` does, with the frame that all messages of a type begin with made once.
+
+        Raises `OSError` where nothing is held: it is not known then what was sent.
+        """
         start = self._starts.get(message.type)
         if start is None:
             if len(self._starts) >= STARTS_MAX:
                 self._starts.clear()
             publish = pika.spec.Basic.Publish(exchange=EXCHANGE, routing_key=message.type, mandatory=True)
             start = self._starts[message.type] = pika.frame.Method(channel, publish).marshal()
-        content = content_frames(channel, message, body_bytes_max=self._body_max_length)
-        self._output_marshaled_frames([start, content])
+        if self._burst is None:
+            self._write(start + content, passing=BlockingIOError)
+        else:
+            self._burst += (start, content)
+
+    @property
+    def is_clogged(self) -> bool:
+        """Whether something waits until the socket takes more."""
+        return bool(self._transport.get_write_buffer_size())
 
     def hold(self) -> None:
         """Keep what is published until `send_held`."""
@@ -88,7 +103,20 @@ class _Connection(SelectConnection):
         """Write it all at once."""
         frames, self._burst = self._burst, None
         if frames and self.is_open:
-            self._write(b"".join(frames))
+            self._write(b"".join(frames), passing=OSError)  # where it is broken, pika finds out as well
+
+    def read(self, file: int, events: int) -> bool:
+        """Read what has come, if nothing else has happened to our socket; false: that is for pika to do."""
+        transport = self._transport
+        if not self.is_plain or transport is None or events != IOLoop.READ or transport._sock.fileno() != file:  # noqa: SLF001
+            return False
+        try:
+            data = transport._sock.recv(READ_BYTES)  # noqa: SLF001
+        except OSError:  # pika finds out as well
+            return False
+        if data:
+            self._on_data_available(data)
+        return bool(data)
 
     def _on_data_available(self, data_in: bytes) -> None:
         data, at = self._frame_buffer + data_in if self._frame_buffer else data_in, 0
@@ -101,10 +129,10 @@ class _Connection(SelectConnection):
         if at < len(data):
             super()._on_data_available(data[at:])  # type: ignore[misc]
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes, *, passing: type[OSError]) -> None:
         transport, sent = self._transport, 0
-        if self._is_plain and not transport.get_write_buffer_size():
-            with suppress(OSError):  # full, or broken, which pika finds out as well
+        if self.is_plain and not transport.get_write_buffer_size():
+            with suppress(passing):
                 sent = transport._sock.send(data)  # noqa: SLF001
         if sent < len(data):
             self._output_marshaled_frames([data[sent:]])
@@ -136,7 +164,7 @@ class Link:
         self._events = events
         self._enclose = enclose
         self._lost = False
-        self._last_tag = 0
+        self.last_tag = 0
         self._ready = False
         self._exchange_missing = False
         self._channel: pika.channel.Channel
@@ -150,6 +178,7 @@ class Link:
         )
         self._connection.add_on_connection_blocked_callback(lambda *_: events.on_blocked(self, True))
         self._connection.add_on_connection_unblocked_callback(lambda *_: events.on_blocked(self, False))
+        self.read = self._connection.read
         self.hold, self.send_held = self._connection.hold, self._connection.send_held
 
     def publish(self, message: Message) -> int:
@@ -160,12 +189,30 @@ class Link:
         if not self.is_open:
             raise pika.exceptions.ChannelWrongStateError("the channel is closed")
         if self._enclose is None:
-            self._connection.publish(self._channel.channel_number, message)
+            self._connection.publish(self._channel.channel_number, message, self._content_of(message))
         else:
             exchange, routing_key, properties, mandatory = self._enclose(message)
             self._channel.basic_publish(exchange, routing_key, message.body, properties, mandatory=mandatory)
-        self._last_tag += 1
-        return self._last_tag
+        self.last_tag += 1
+        return self.last_tag
+
+    def content_of(self, message: Message) -> bytes | None:
+        """What `send` takes; None where it cannot, and `publish` says why."""
+        if self._enclose is not None or not self.is_open or not self._connection.is_plain:
+            return None
+        try:
+            return self._content_of(message)
+        except (pika.exceptions.ShortStringTooLong, UnicodeError, struct.error):
+            return None
+
+    def send(self, message: Message, content: bytes) -> bool:
+        """Send it under the next tag; false if some of it waits until the socket takes more. Raises `OSError`."""
+        self.last_tag += 1
+        self._connection.publish(self._channel.channel_number, message, content)
+        return not self._connection.is_clogged
+
+    def _content_of(self, message: Message) -> bytes:
+        return self._connection.content_of(self._channel.channel_number, message)
 
     @property
     def is_open(self) -> bool:

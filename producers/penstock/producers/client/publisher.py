@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 
 from penstock.producers.client.batch import Batch
+from penstock.producers.client.direct_sender import DirectSender
 from penstock.producers.client.endpoint import Endpoint
 from penstock.producers.client.envelope import Enclose
 from penstock.producers.client.errors import ProducerClosed
-from penstock.producers.client.sender import Sender
 from penstock.schemas.message import Message
 from penstock.schemas.retry import is_number
 
@@ -42,7 +42,7 @@ class Publisher:
         self._timeout_seconds = timeout_seconds
         self._enclose = enclose
         self._lock = threading.Lock()
-        self._sender: Sender | None = None
+        self._sender: DirectSender | None = None
         self._pid = os.getpid()
         self._closed = False
 
@@ -60,11 +60,14 @@ class Publisher:
     def submit_many(self, messages: Iterable[Message], *, timeout_seconds: float | None = None) -> Batch:
         """Publish many as one batch: one hand-over to the I/O thread, one wake-up when all are settled.
 
-        Does not block. Raises `ProducerClosed`; everything else is in the outcomes of the batch.
+        Does not wait for RabbitMQ. Raises `ProducerClosed`; everything else is in the outcomes of the batch.
         """
         batch = Batch(messages, timeout_seconds=self._timeout_seconds if timeout_seconds is None else timeout_seconds)
         if self._pid != os.getpid():
             self._start_over()
+        running = self._sender
+        if running is not None and running.send_at_once(batch):
+            return batch
         with self._lock:
             if self._closed:
                 raise ProducerClosed("the producer is closed: publish before close(), or make a new one")
@@ -98,8 +101,9 @@ class Publisher:
         if threading.current_thread() is not sender.thread:
             sender.thread.join(timeout_seconds + EXIT_SECONDS)
 
-    def _start(self) -> Sender:
-        sender = self._sender = Sender(endpoint=self._endpoint, enclose=self._enclose)
+    def _start(self) -> DirectSender:
+        sender = self._sender = DirectSender(endpoint=self._endpoint, enclose=self._enclose)
+        sender.start()
         # A publisher that is dropped without close() still finishes, and then gives back its thread.
         self._abandon = weakref.finalize(self, sender.request_close, EXIT_SECONDS)
         self._abandon.atexit = False

@@ -4,7 +4,7 @@
     (any thread)            ▲             │
                             └── NACK, lost connection: sent again under the same id, until the deadline
 
-Only `post` and `request_close` may be called from other threads.
+Only `start`, `post` and `request_close` may be called from other threads.
 """
 
 import os
@@ -33,6 +33,7 @@ UNCONFIRMED_MAX = 10_000
 UNCONFIRMED_BYTES_MAX = 32 * 1024 * 1024
 BURST_MAX = 256  # messages per write, so that confirms and heartbeats are read in between
 TICK_SECONDS = 0.05
+BUSY_SECONDS = 1.0  # who has published a moment ago will again
 GOODBYE_SECONDS = 1.0
 IDLE_RECONNECT_SECONDS = 10.0
 STALL_SECONDS = 10.0  # without a single confirm: a dead route, or a channel that hangs in the broker
@@ -71,9 +72,11 @@ class Sender:
         self._stopping = False
         self._stopped = False
         self.thread = threading.Thread(target=self._run, name="penstock-publisher", daemon=True)
-        self.thread.start()
 
     # ------------------------------------------------------------------ from any thread
+
+    def start(self) -> None:
+        self.thread.start()
 
     def post(self, batch: Batch) -> None:
         """Hand over a batch. A burst of calls wakes the I/O thread once."""
@@ -100,6 +103,10 @@ class Sender:
 
     def _run(self) -> None:
         self._ioloop.activate_poller()
+        self._loop()
+        self._ioloop.close()
+
+    def _loop(self) -> None:
         while not self._stopped:
             try:
                 self._ioloop.poll()
@@ -110,7 +117,6 @@ class Sender:
             except Exception as error:
                 log.exception("publisher I/O failed; reconnecting")
                 self._give_up_link(error)
-        self._ioloop.close()
 
     def _take_in(self) -> None:
         self._woken = False
@@ -299,7 +305,8 @@ class Sender:
     # ------------------------------------------------------------------ deadlines
 
     def _start_ticking(self) -> None:
-        if not self._ticking and self._open:
+        is_busy = self._open or time.monotonic() - self._heard_at < BUSY_SECONDS
+        if not self._ticking and is_busy:
             self._ticking = True
             self._ioloop.call_later(TICK_SECONDS, self._tick)
 

@@ -43,7 +43,9 @@ class Unconfirmed:
 
     def take_all(self) -> list[Outgoing]:
         """Remove and return everything, in the order in which it was sent."""
-        return self.take(0, multiple=True)
+        taken = self.take(0, multiple=True)
+        self.bytes = 0  # who was interrupted while he added one has not counted it
+        return taken
 
     def forget(self, entry: Outgoing) -> None:
         """Make room: nobody waits for this one any more."""
