@@ -1,5 +1,8 @@
 """A signal or a time limit ends a thread while it publishes."""
 
+import errno
+import time
+
 import pytest
 from tests.producers.counting import counted
 from tests.producers.interruption import Interruption
@@ -12,7 +15,9 @@ class TimeLimit(BaseException):
     """As task queues raise it in their threads."""
 
 
-@pytest.mark.parametrize("error", [TimeLimit(), TimeoutError("5 s are over")], ids=["of a task queue", "of an alarm"])
+@pytest.mark.parametrize(
+    "error", [TimeLimit(), TimeoutError(errno.ETIME, "5 s are over")], ids=["of a task queue", "of an alarm"]
+)
 def test_a_thread_may_be_interrupted_at_each_line(
     queues: Queues, producer: Producer, error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -34,3 +39,6 @@ def test_a_thread_may_be_interrupted_at_each_line(
     assert line > 20
     assert sum(mended) > 5, "no thread was ended while it sent by itself"
     assert receipts <= set(queues.ids())
+    started = time.monotonic()
+    producer.close(timeout_seconds=60)
+    assert time.monotonic() - started < 30, "something is waited for that nobody sends"

@@ -202,7 +202,7 @@ class Link:
             return None
         try:
             return self._content_of(message)
-        except (pika.exceptions.ShortStringTooLong, UnicodeError, struct.error):
+        except (pika.exceptions.ShortStringTooLong, UnicodeError, AttributeError, TypeError, struct.error):
             return None
 
     def send(self, message: Message, content: bytes) -> bool:

@@ -102,7 +102,7 @@ class Publisher:
             sender.thread.join(timeout_seconds + EXIT_SECONDS)
 
     def _start(self) -> DirectSender:
-        sender = self._sender = DirectSender(endpoint=self._endpoint, enclose=self._enclose)
+        sender = DirectSender(endpoint=self._endpoint, enclose=self._enclose)
         sender.start()
         # A publisher that is dropped without close() still finishes, and then gives back its thread.
         self._abandon = weakref.finalize(self, sender.request_close, EXIT_SECONDS)
@@ -110,16 +110,17 @@ class Publisher:
         reference = weakref.ref(self)
         self._at_exit = lambda: _close_at_exit(reference)
         atexit.register(self._at_exit)
+        self._sender = sender
         return sender
 
     def _start_over(self) -> None:
         """After a fork: the I/O thread, and what was under way, stayed with the parent."""
-        self._pid = os.getpid()
+        sender, self._sender = self._sender, None
         self._lock = threading.Lock()
-        if self._sender is not None:
+        if sender is not None:
             atexit.unregister(self._at_exit)
             self._abandon.detach()
-            self._sender = None
+        self._pid = os.getpid()  # last: from here on other threads go on
 
 
 def _pass_on(batch: Batch, future: Future[None]) -> None:

@@ -76,7 +76,12 @@ class Sender:
     # ------------------------------------------------------------------ from any thread
 
     def start(self) -> None:
-        self.thread.start()
+        """Raises `RuntimeError` when the system gives no more threads."""
+        try:
+            self.thread.start()
+        except RuntimeError:
+            self._ioloop.close()
+            raise
 
     def post(self, batch: Batch) -> None:
         """Hand over a batch. A burst of calls wakes the I/O thread once."""
