@@ -9,7 +9,7 @@ import psycopg
 from sqlalchemy import Connection, CursorResult, Engine, TextClause, create_engine, event, text
 from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
-from sqlalchemy.pool import NullPool, QueuePool
+from sqlalchemy.pool import NullPool, PoolProxiedConnection, QueuePool
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from penstock.ledger.bounded_connection import BoundedConnection
@@ -297,7 +297,7 @@ def _postgres_engine(url: URL, *, purpose: Purpose, pool_size: int) -> Engine:
     else:
         options["isolation_level"] = "READ COMMITTED"
         engine = create_engine(url, poolclass=QueuePool, pool_size=pool_size, max_overflow=0, **options)
-        engine.dialect.do_begin = _begin_plainly  # type: ignore[assignment]
+        engine.dialect.do_begin = _begin_plainly  # type: ignore[method-assign]
     event.listen(engine, "handle_error", _hide_row)
     return engine
 
@@ -321,10 +321,17 @@ def _hide_row(context: ExceptionContext) -> None:
     hide_row(context.original_exception, context.sqlalchemy_exception)
 
 
-def _begin_plainly(driver: psycopg.Connection[Any]) -> None:
-    """What psycopg does before the first statement of a transaction, for less of a worker's CPU."""
-    if driver.isolation_level in (None, psycopg.IsolationLevel.READ_COMMITTED):  # else psycopg begins, as it was told
+def _begin_plainly(dbapi_connection: PoolProxiedConnection) -> None:
+    """What psycopg does before the first statement of a transaction, for less of a worker's CPU.
+
+    Where it was told of another isolation, or waits for an answer only so long, psycopg does it.
+    """
+    driver = dbapi_connection.driver_connection
+    if type(driver) is psycopg.Connection and driver.isolation_level in _USUAL_ISOLATION:
         simple_query(driver, "BEGIN")
+
+
+_USUAL_ISOLATION = (None, psycopg.IsolationLevel.READ_COMMITTED)
 
 
 def _sqlite_engine(url: URL, *, purpose: Purpose, pool_size: int) -> Engine:
