@@ -184,15 +184,12 @@ def is_disconnect(error: BaseException) -> bool:
     """Whether the session is gone, as opposed to a statement refused."""
     if isinstance(error, LedgerUnavailable):
         return True
-    if not isinstance(error, DBAPIError):
-        return False
-    # 57P01–57P05: the server shuts down or was told to end us; 08…: the connection itself; 53300: too many.
-    state = sqlstate(error)
-    return error.connection_invalidated or state.startswith(("57P", "08", "53"))
+    return is_gone(error) or (isinstance(error, DBAPIError) and sqlstate(error).startswith("53"))  # 53300: too many
 
 
 def is_gone(error: BaseException) -> bool:
     """Whether the connection has ended under a statement that may have been at fault for all other errors."""
+    # 57P01–57P05: the server shuts down or was told to end us; 08…: the connection itself.
     return isinstance(error, DBAPIError) and (error.connection_invalidated or sqlstate(error).startswith(("57P", "08")))
 
 
@@ -227,19 +224,20 @@ def retry_serialization(function: Callable[P, T]) -> Callable[P, T]:
         try:
             return function(*args, **kwargs)
         except DBAPIError as error:
-            if not _is_serialization_failure(error):
+            if not is_serialization_failure(error):
                 raise
         return again(*args, **kwargs)
 
     return first
 
 
-def _is_serialization_failure(error: BaseException) -> bool:
+def is_serialization_failure(error: BaseException) -> bool:
+    """Whether somebody else's transaction has won."""
     return isinstance(error, DBAPIError) and sqlstate(error) in SERIALIZATION_FAILURES
 
 
 _serialization_retrying = Retrying(
-    retry=retry_if_exception(_is_serialization_failure),
+    retry=retry_if_exception(is_serialization_failure),
     wait=wait_random_exponential(multiplier=0.01, max=0.5),
     stop=stop_after_attempt(9),
     reraise=True,

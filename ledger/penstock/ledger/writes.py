@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Executable, TextClause, UpdateBase
 from sqlalchemy.exc import DBAPIError, StatementError
 
-from penstock.ledger.database import SERIALIZATION_FAILURES, is_gone, sqlstate
+from penstock.ledger.database import is_gone, is_serialization_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -53,7 +53,7 @@ class WriteRefused(Exception):
         self.last = last
         self.error = error
         self.is_gone = is_gone(error)
-        self.may_pass = self.is_gone or (isinstance(error, DBAPIError) and sqlstate(error) in SERIALIZATION_FAILURES)
+        self.may_pass = self.is_gone or is_serialization_failure(error)
         super().__init__(f"{type(error).__name__} in the writes of the jobs {first} to {last}")
 
 

@@ -33,6 +33,8 @@ class DirectSender(Sender):
         """
         if len(batch.messages) != 1 or not self._may_send_at_once():
             return False
+        if self._pid != os.getpid():  # a fork has the parent's socket, too
+            return False
         entry = Outgoing(batch, 0, batch.messages[0])
         with self._turns.lock:
             link = self._link
@@ -65,7 +67,6 @@ class DirectSender(Sender):
             and not (self._inbox or self._waiting or self._blocked or self._suspects or self._torn)
             and self._close_at is None
             and self._has_room()
-            and self._pid == os.getpid()  # a fork has the parent's socket, too
         )
 
     def _loop(self) -> None:
