@@ -12,6 +12,7 @@ from pika.adapters.select_connection import IOLoop, SelectConnection
 
 from penstock.producers.client.envelope import Enclose
 from penstock.producers.client.message_frames import ACK_BYTES, Ack, content_frames, read_ack
+from penstock.producers.client.quick_send import quick_send
 from penstock.schemas.message import EXCHANGE, Message
 
 log = structlog.get_logger(__name__)
@@ -133,7 +134,7 @@ class _Connection(SelectConnection):
         transport, sent = self._transport, 0
         if self.is_plain and not transport.get_write_buffer_size():
             with suppress(passing):
-                sent = transport._sock.send(data)  # noqa: SLF001
+                sent = quick_send(transport._sock, data)  # noqa: SLF001
         if sent < len(data):
             self._output_marshaled_frames([data[sent:]])
 
