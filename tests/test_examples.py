@@ -88,7 +88,7 @@ def test_a_job_from_the_shell_runs_once_under_its_key(
 
     def publish(payload: str) -> subprocess.CompletedProcess[str]:
         words = (script, "demo.add", payload, "row-2")
-        return run(*words, folder=tmp_path, PENSTOCK_GATEWAY=gateway, PENSTOCK_KEY=key)
+        return run(*words, folder=tmp_path, PENSTOCK_ADDRESS=gateway, PENSTOCK_KEY=key)
 
     first, second = (json.loads(publish('{"n": 2, "m": 3}').stdout) for _ in "12")
     assert (first["id"], first["durable"], second["duplicate"]) == (second["id"], "ledger", True)

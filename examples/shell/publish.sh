@@ -1,7 +1,7 @@
 #!/bin/sh
 # Publishes one job with nothing but curl, over the HTTP gateway, and prints its receipt.
 #
-#   PENSTOCK_GATEWAY=http://localhost:8080 PENSTOCK_KEY=… ./publish.sh demo.add_row '{"n": 1}' row-1
+#   PENSTOCK_ADDRESS=http://localhost:8080 PENSTOCK_KEY=… ./publish.sh demo.add_row '{"n": 1}' row-1
 #
 # Trying again is safe: the same key is the same job. The API key goes in by stdin, where no list of processes shows it.
 set -eu
@@ -17,4 +17,4 @@ fi
     --header 'Content-Type: application/json' \
     --header "Idempotency-Key: $3" \
     --data "{\"type\": \"$1\", \"payload\": $2}" \
-    "${PENSTOCK_GATEWAY:-http://localhost:8080}/v1/jobs"
+    "${PENSTOCK_ADDRESS:-http://localhost:8080}/v1/jobs"

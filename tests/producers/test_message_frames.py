@@ -79,7 +79,7 @@ def test_an_ack_is_read_wherever_it_begins(channel: int, tag: int, multiple: boo
     frame = pika.frame.Method(channel, pika.spec.Basic.Ack(tag, multiple)).marshal()
 
     assert len(frame) == ACK_BYTES
-    assert read_ack(before + frame + after, len(before)) == Ack(channel, tag, multiple)
+    assert read_ack(before + frame + after, len(before)) == Ack(tag, multiple)
     assert read_ack(before + frame[:-1], len(before)) is None
 
 

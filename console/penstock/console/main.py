@@ -17,6 +17,7 @@ from penstock.console.rebuild import rebuild
 from penstock.console.relay import relay
 from penstock.console.schemas import command as schemas
 from penstock.console.serve import serve
+from penstock.console.setting_names import check_setting_names
 from penstock.console.version import show_version
 from penstock.console.worker import worker
 
@@ -59,3 +60,4 @@ def penstock(
 
     Exit codes: 0 done, 1 a problem or not found, 2 bad input, 3 a server cannot be reached.
     """
+    check_setting_names()

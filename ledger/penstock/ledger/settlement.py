@@ -20,6 +20,9 @@ from penstock.ledger.transitions import TROUBLES_MAX
 from penstock.ledger.wakeups import announce
 from penstock.ledger.writes import WRITE_BYTES, Write, WriteRefused, Writes, execute_writes
 
+ClaimKey = tuple[str, int]
+"""A job's id and the token of one claim of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -53,6 +56,11 @@ class Outcome:
     writes: Writes | None = None
 
     @property
+    def claim(self) -> ClaimKey:
+        """What it is the outcome of."""
+        return self.job_id, self.token
+
+    @property
     def size(self) -> int:
         """Bytes that it brings along, and what its writes count for."""
         written = 0 if self.writes is None else WRITE_BYTES * len(self.writes.statements)
@@ -76,11 +84,11 @@ def settle(session: Session, outcomes: Sequence[Outcome], *, process_id: str | N
     Of two outcomes of one claim the first counts, as it would in two batches. Where the row's own history decides
     otherwise (worn out, unknown for too long, a wish to cancel), the outcome is corrected to what the row says.
     """
-    first = {(outcome.job_id, outcome.token): outcome for outcome in reversed(outcomes)}
-    plain = sorted(claim for claim, outcome in first.items() if outcome.is_plain)
+    first = _by_claim(outcomes)
+    plain = [claim for claim, outcome in first.items() if outcome.is_plain]
     if len(plain) == len(first):
         return _complete(session, plain)
-    others = [first[claim] for claim in sorted(first) if not first[claim].is_plain]
+    others = [outcome for outcome in first.values() if not outcome.is_plain]
     if any(outcome.writes for outcome in others):
         raise TypeError("an outcome with writes goes to settle_with_writes()")
     with session.transaction():
@@ -113,9 +121,9 @@ def settle_with_writes(session: Session, outcomes: Sequence[Outcome], *, process
 
 def _settle_and_write(session: Session, outcomes: Sequence[Outcome], process_id: str | None) -> set[str]:
     """The jobs' rows first, for the fence; follow-ups last, as others may wait for their keys."""
-    first = {(outcome.job_id, outcome.token): outcome for outcome in reversed(outcomes)}
-    plain = sorted(claim for claim, outcome in first.items() if outcome.has_plain_row)
-    others = [first[claim] for claim in sorted(first) if not first[claim].has_plain_row]
+    first = _by_claim(outcomes)
+    plain = [claim for claim, outcome in first.items() if outcome.has_plain_row]
+    others = [outcome for outcome in first.values() if not outcome.has_plain_row]
     with session.by_index():
         written = {(row.id, row.token) for row in session.run(_COMPLETE_NOW, plain)} if plain else set()
         settled = _settle_rows(session, others) if others else {}
@@ -130,12 +138,17 @@ def _settle_and_write(session: Session, outcomes: Sequence[Outcome], process_id:
     return fenced
 
 
-def _writes_of(outcomes: Sequence[Outcome], written: set[tuple[str, int]]) -> Iterator[tuple[int, Sequence[Write]]]:
+def _by_claim(outcomes: Sequence[Outcome]) -> dict[ClaimKey, Outcome]:
+    """In the order in which rows are locked; of two outcomes of one claim, the first."""
+    first = {outcome.claim: outcome for outcome in reversed(outcomes)}
+    return {claim: first[claim] for claim in sorted(first)}
+
+
+def _writes_of(outcomes: Sequence[Outcome], written: set[ClaimKey]) -> Iterator[tuple[int, Sequence[Write]]]:
     """Those of the claims that have just been completed, once each, with their places."""
     for place, outcome in enumerate(outcomes):
-        claim = (outcome.job_id, outcome.token)
-        if claim in written:
-            written.remove(claim)
+        if outcome.claim in written:
+            written.remove(outcome.claim)
             if outcome.writes is not None and outcome.state is State.COMPLETED:
                 yield place, outcome.writes.statements
 
@@ -163,7 +176,7 @@ def _correct(outcomes: list[Outcome], settled: dict[str, Any]) -> None:
             outcome.state, outcome.reason = State(row.state), row.reason
 
 
-def _complete(session: Session, claims: list[tuple[str, int]]) -> set[str]:
+def _complete(session: Session, claims: list[ClaimKey]) -> set[str]:
     result = session.run(_COMPLETE, claims)
     if result.rowcount == len(claims):
         return set()
@@ -171,13 +184,13 @@ def _complete(session: Session, claims: list[tuple[str, int]]) -> set[str]:
     return {job_id for job_id, _ in claims if states.get(job_id) != State.COMPLETED}
 
 
-def _settled(session: Session, claims: list[tuple[str, int]]) -> dict[str, str]:
+def _settled(session: Session, claims: list[ClaimKey]) -> dict[str, str]:
     """How these jobs ended, as far as it was under these tokens: a commit had landed and its reply was lost."""
     return {row.id: row.state for row in session.run(_SETTLED, claims) if row.state in ENDED}
 
 
 def _fenced(session: Session, missed: list[Outcome]) -> set[str]:
-    states = _settled(session, [(outcome.job_id, outcome.token) for outcome in missed])
+    states = _settled(session, [outcome.claim for outcome in missed])
     return {outcome.job_id for outcome in missed if states.get(outcome.job_id) != outcome.state}
 
 

@@ -43,7 +43,6 @@ _ALWAYS = (
 class Ack(NamedTuple):
     """RabbitMQ has taken what was published under this tag; `multiple`: and all before it."""
 
-    channel: int
     tag: int
     multiple: bool
 
@@ -80,10 +79,10 @@ def read_ack(data: bytes, at: int) -> Ack | None:
     """The `basic.ack` that begins at this place; None: it is something else, or not all there."""
     if len(data) - at < ACK_BYTES:
         return None
-    kind, channel, size, method, tag, bits, end = _ACK.unpack_from(data, at)
+    kind, _, size, method, tag, bits, end = _ACK.unpack_from(data, at)
     if (kind, size, method, end) != _ACK_MARKS:
         return None
-    return Ack(channel, tag, bool(bits & 1))
+    return Ack(tag, bool(bits & 1))
 
 
 def _short(text: str) -> bytes:
