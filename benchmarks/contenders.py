@@ -28,6 +28,15 @@ COMPLETED = """
 """
 
 
+_JOBS = {
+    "noop": jobs.Noop,
+    "pause": jobs.Pause,
+    "add_row": jobs.AddRow,
+    "write_row": jobs.WriteRow,
+    "write_rows": jobs.WriteRows,
+}
+
+
 class Contender(Protocol):
     """A platform."""
 
@@ -51,7 +60,7 @@ class Penstock:
     name = "penstock"
 
     def fill(self, site: Site, load: Load) -> None:
-        job = {"noop": jobs.Noop, "pause": jobs.Pause, "add_row": jobs.AddRow, "write_row": jobs.WriteRow}[load.kind]
+        job = _JOBS[load.kind]
         declare(site.broker, {QUEUE: {f"benchmark.{load.kind}"}}, name="benchmark")
         with Producer(site.broker) as producer:
             producer.publish_many(

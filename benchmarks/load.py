@@ -5,10 +5,11 @@ from typing import Literal, NamedTuple
 PAUSE_SECONDS = 0.005
 TABLES = """
     CREATE TABLE IF NOT EXISTS numbers (n integer);
+    CREATE TABLE IF NOT EXISTS notes (n integer);
     CREATE TABLE IF NOT EXISTS seen (key text PRIMARY KEY, done boolean NOT NULL)
 """
 
-Kind = Literal["noop", "once", "pause", "add_row", "write_row", "timed"]
+Kind = Literal["noop", "once", "pause", "add_row", "write_row", "write_rows", "timed"]
 
 
 class Load(NamedTuple):

@@ -11,6 +11,7 @@ from penstock.workers import Context, handler
 
 clock = Clock()
 ADD_ROW = text("INSERT INTO numbers (n) VALUES (:n)")
+ADD_NOTE = text("INSERT INTO notes (n) VALUES (:n)")
 
 
 class Noop(Job, type="benchmark.noop", queue="benchmark"):
@@ -36,6 +37,13 @@ class AddRow(Job, type="benchmark.add_row", queue="benchmark"):
 
 class WriteRow(Job, type="benchmark.write_row", queue="benchmark"):
     """Leaves a row to be written when the job is completed."""
+
+    n: int
+    padding: str
+
+
+class WriteRows(Job, type="benchmark.write_rows", queue="benchmark"):
+    """Leaves a row each for two tables to be written when the job is completed."""
 
     n: int
     padding: str
@@ -76,6 +84,13 @@ def add_row(job: AddRow, ctx: Context) -> None:
 @handler(WriteRow)
 def write_row(job: WriteRow, ctx: Context) -> None:
     ctx.write(ADD_ROW, {"n": job.n})
+    clock.tick()
+
+
+@handler(WriteRows)
+def write_rows(job: WriteRows, ctx: Context) -> None:
+    ctx.write(ADD_ROW, {"n": job.n})
+    ctx.write(ADD_NOTE, {"n": job.n})
     clock.tick()
 
 

@@ -1,9 +1,9 @@
 """How fast jobs run that insert a row of their own, exactly once: Penstock's `ctx.transaction()`, which commits the
-row together with the job, and `ctx.write()`, which leaves the row to the transaction that completes the job, and many
-others with it, beside what people write by hand on Dramatiq: insert the key, commit, run, note that it is done, commit.
-All have 8 threads in one process; by hand and for `ctx.transaction()` each has a Postgres connection. What such
-transactions allow is beside it: 8 threads that insert a row, update another by its key and commit, with psycopg and
-nothing else. Afterwards there must be as many rows as jobs.
+row together with the job, and `ctx.write()`, which leaves the row, or one each for two tables, to the transaction that
+completes the job, and many others with it, beside what people write by hand on Dramatiq: insert the key, commit, run,
+note that it is done, commit. All have 8 threads in one process; by hand and for `ctx.transaction()` each has a Postgres
+connection. What such transactions allow is beside it: 8 threads that insert a row, update another by its key and
+commit, with psycopg and nothing else. Afterwards there must be as many rows as jobs.
 """
 
 from __future__ import annotations
@@ -31,13 +31,15 @@ DRAMATIQ_JOBS = 3_000
 
 OURS = "transactional"
 WRITTEN = "ctx.write"
+TWICE = "ctx.write, two tables"
 THEIRS = "dramatiq by hand"
 LIMIT = "psycopg alone"
 LINES: tuple[Line, ...] = (
     Ratio("transactional handler : dedup by hand", OURS, THEIRS, at_least=4),
     Ratio("ctx.write: own insert, commits with the job : dedup by hand", WRITTEN, THEIRS, at_least=4),
+    Ratio("ctx.write, for two tables : dedup by hand, one table", TWICE, THEIRS),
     Ratio("limit: psycopg alone, two writes and a commit : dedup by hand", LIMIT, THEIRS),
-    *costs(OURS, WRITTEN, THEIRS),
+    *costs(OURS, WRITTEN, TWICE, THEIRS),
 )
 
 
@@ -47,6 +49,7 @@ def measure(servers: Servers, scale: float) -> Sample:
         **drain_into_table(servers, Dramatiq(), Load("add_row", round(DRAMATIQ_JOBS * scale))).sample(THEIRS),
         **drain_into_table(servers, Penstock(), Load("add_row", round(PENSTOCK_JOBS * scale))).sample(OURS),
         **drain_into_table(servers, Penstock(), Load("write_row", round(WRITTEN_JOBS * scale))).sample(WRITTEN),
+        **drain_into_table(servers, Penstock(), Load("write_rows", round(WRITTEN_JOBS * scale))).sample(TWICE),
         LIMIT: by_psycopg(servers, round(PENSTOCK_JOBS * scale)),
     }
 
@@ -58,8 +61,10 @@ def drain_into_table(servers: Servers, contender: Contender, load: Load) -> Run:
         run = run_all(site, contender, load)
         with psycopg.connect(site.database) as connection:
             found = connection.execute("SELECT count(*), count(DISTINCT n) FROM numbers").fetchone()
-    if found != (load.jobs, load.jobs):
-        sys.exit(f"{contender.name} has written (rows, different ones) {found} for {load.jobs} jobs")
+            notes = connection.execute("SELECT count(*), count(DISTINCT n) FROM notes").fetchone()
+    wanted = (load.jobs, load.jobs)
+    if found != wanted or (load.kind == "write_rows" and notes != wanted):
+        sys.exit(f"{contender.name} has written (rows, different ones) {found}, {notes} for {load.jobs} jobs")
     return run
 
 

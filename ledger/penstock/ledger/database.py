@@ -8,7 +8,7 @@ from typing import Any, Literal, ParamSpec, Self, TypeVar
 import psycopg
 from sqlalchemy import Connection, CursorResult, Engine, TextClause, create_engine, event, text
 from sqlalchemy.engine import URL, ExceptionContext, make_url
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, StatementError
 from sqlalchemy.pool import NullPool, PoolProxiedConnection, QueuePool
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
@@ -313,6 +313,19 @@ def hide_row(refused: BaseException, shown: BaseException | None) -> None:
         refused.args = (refused.diag.message_primary or str(refused),)
         if shown is not None:
             shown.args = (f"({type(refused).__name__}) {refused}",)
+
+
+def dressed(error: psycopg.Error, connection: Connection) -> StatementError:
+    """What SQLAlchemy would raise for an error of psycopg's that has come past it; a lost connection is put aside."""
+    driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+    is_lost = driver.closed or driver.broken
+    shown = DBAPIError.instance(
+        None, None, error, psycopg.Error, True, connection_invalidated=is_lost, dialect=connection.dialect
+    )
+    hide_row(error, shown)
+    if is_lost:
+        connection.invalidate(error)
+    return shown
 
 
 def _hide_row(context: ExceptionContext) -> None:

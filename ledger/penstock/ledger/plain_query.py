@@ -9,9 +9,8 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 
-from penstock.ledger.database import hide_row
+from penstock.ledger.database import dressed
 from penstock.ledger.simple_query import simple_query
 
 
@@ -22,11 +21,4 @@ def run_plainly(connection: Connection, statements: str) -> None:
     try:
         simple_query(driver, f"{begin}{statements}")
     except psycopg.Error as error:
-        is_lost = driver.closed or driver.broken
-        shown = DBAPIError.instance(
-            None, None, error, psycopg.Error, True, connection_invalidated=is_lost, dialect=connection.dialect
-        )
-        hide_row(error, shown)
-        if is_lost:
-            connection.invalidate(error)
-        raise shown from error
+        raise dressed(error, connection) from error

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 from sqlalchemy import Executable, TextClause, UpdateBase
 from sqlalchemy.exc import DBAPIError, StatementError
 
-from penstock.ledger.database import is_gone, is_serialization_failure
+from penstock.ledger.database import dressed, is_gone, is_serialization_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sqlalchemy import Connection
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 WRITES_MAX = 1000  # of one job
 # As many as there may be bytes in a batch count as much as this: its transaction is to be short, too.
 WRITE_BYTES = 4096
+# To open and close a pipeline costs more than to wait for so many answers.
+PIPELINED_MIN = 2
 
 # A text without parameters may hold several statements; one that ended the transaction would end it for all its jobs.
 _ENDS_TRANSACTIONS = re.compile(
@@ -88,11 +91,41 @@ def _transaction_word(statement: str) -> str | None:
 def execute_writes(connection: Connection, writes: Iterable[tuple[int, Iterable[Write]]]) -> None:
     """Execute the statements of some jobs, each with its place in a batch: one job after the other, none grouped out of
     its turn. Raises `WriteRefused`."""
-    for run in _runs(writes):
+    runs = list(_runs(writes))
+    if len(runs) > PIPELINED_MIN and connection.dialect.name == "postgresql":
+        _execute_in_pipeline(connection, runs)
+        return
+    for run in runs:
         try:
             run.execute(connection)
         except Exception as error:
             raise WriteRefused(run.first, run.last, error) from error
+
+
+def _execute_in_pipeline(connection: Connection, runs: Sequence[_Run]) -> None:
+    """The same without waiting for each answer. Answers come in the order of the statements, and after the first that
+    fails there are none."""
+    driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+    error: Exception | None = None
+    begun = 0
+    try:
+        with driver.pipeline() as pipeline:
+            try:
+                for run in runs:
+                    begun += 1
+                    run.execute(connection)
+                    if len(run.rows) > 1:  # one answer does not say that all rows have theirs
+                        pipeline.sync()
+            except Exception as caught:  # of this run, or of one before it
+                error = caught
+    except psycopg.Error as caught:
+        if not isinstance(error, DBAPIError | psycopg.Error):
+            error = caught
+    if error is not None:
+        guilty = next((run for run in runs[:begun] if not run.is_answered), runs[begun - 1])
+        if isinstance(error, psycopg.Error):
+            error = dressed(error, connection)
+        raise WriteRefused(guilty.first, guilty.last, error) from error
 
 
 class _Run:
@@ -102,6 +135,7 @@ class _Run:
         self.statement = statement
         self.rows = [parameters]
         self.first = self.last = place
+        self._cursors: list[Any] = []
 
     def takes(self, statement: Executable, parameters: dict[str, Any] | None) -> bool:
         if statement is not self.statement or parameters is None:
@@ -113,17 +147,27 @@ class _Run:
         if len(self.rows) > 1 and self._execute_together(connection):
             return
         for row in self.rows:
-            connection.execute(self.statement, row).close()
+            self._send(connection, row)
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether Postgres has done what was sent, or nothing was."""
+        return all(cursor.pgresult is not None for cursor in self._cursors)
 
     def _execute_together(self, connection: Connection) -> bool:
         """False for a statement that takes only one row at a time, such as one with a list of ids; nothing is sent."""
         try:
-            connection.execute(self.statement, [row or {} for row in self.rows]).close()
+            self._send(connection, [row or {} for row in self.rows])
         except StatementError as error:
             if isinstance(error, DBAPIError):
                 raise
             return False
         return True
+
+    def _send(self, connection: Connection, parameters: Any) -> None:
+        result = connection.execute(self.statement, parameters)
+        self._cursors.append(result.context.cursor)
+        result.close()
 
 
 def _runs(writes: Iterable[tuple[int, Iterable[Write]]]) -> Iterator[_Run]:
