@@ -16,6 +16,7 @@ def configure(level: str = "INFO", *, as_json: bool | None = None) -> None:
     logging.basicConfig(level=max(number, logging.WARNING), format="%(levelname)s %(name)s %(message)s")
     for noisy in ("pika", "dramatiq"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    logging.getLogger("psycopg").addFilter(_hide_rows)
     renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
     structlog.configure(
         processors=[
@@ -32,3 +33,9 @@ def configure(level: str = "INFO", *, as_json: bool | None = None) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+def _hide_rows(record: logging.LogRecord) -> bool:
+    """Behind its first line, an error of Postgres tells all that was in a row."""
+    record.msg, record.args = record.getMessage().partition("\n")[0], None
+    return True

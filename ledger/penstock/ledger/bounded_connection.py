@@ -5,10 +5,11 @@ virtual machine that was paused or on a disk that hangs: the kernel goes on answ
 keepalives nor timeouts of TCP notice.
 """
 
+import time
+from collections.abc import Generator
 from typing import Any
 
 import psycopg
-from psycopg.pq import TransactionStatus
 
 # The server has answered by then, or never will: it ends each statement earlier.
 ANSWER_SECONDS_MAX = 60.0
@@ -19,11 +20,20 @@ class BoundedConnection(psycopg.Connection[Any]):
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """`timeout` is what notifications are waited for."""
-        if timeout is not None:
-            return super().wait(gen, interval, timeout)
+        return super().wait(self._bounded(gen) if timeout is None else gen, interval, timeout)
+
+    def _bounded(self, talk: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        """The same talk with the server, as long as something comes of it: there may be many answers in one."""
+        heard_at = time.monotonic()
         try:
-            return super().wait(gen, interval, ANSWER_SECONDS_MAX)
-        except psycopg.OperationalError:
-            if self.info.transaction_status == TransactionStatus.ACTIVE:
-                self.close()  # an answer that came now would be taken for that to the next question
-            raise
+            waits_for = next(talk)
+            while True:
+                ready = yield waits_for
+                if ready:
+                    heard_at = time.monotonic()
+                elif time.monotonic() - heard_at > ANSWER_SECONDS_MAX:
+                    self.close()  # an answer that came now would be taken for that to the next question
+                    raise psycopg.OperationalError(f"the server has not answered for {ANSWER_SECONDS_MAX:g} s")
+                waits_for = talk.send(ready)
+        except StopIteration as end:
+            return end.value

@@ -4,10 +4,11 @@ The statements follow `complete`, `fail`, `bury`, `snooze`, `release`, `interrup
 `transitions`. An attempt is counted here, never by the claim.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from penstock.ledger import unknown
@@ -18,10 +19,21 @@ from penstock.ledger.failpoints import Failpoint, reach
 from penstock.ledger.state import ENDED, WAITING, State
 from penstock.ledger.transitions import TROUBLES_MAX
 from penstock.ledger.wakeups import announce
-from penstock.ledger.writes import WRITE_BYTES, Write, WriteRefused, Writes, execute_writes
+from penstock.ledger.writes import (
+    WRITE_BYTES,
+    PipelineFailed,
+    Write,
+    WriteRefused,
+    Writes,
+    execute_at_once,
+    execute_writes,
+)
 
 ClaimKey = tuple[str, int]
 """A job's id and the token of one claim of it."""
+
+ExecuteWrites = Callable[[Connection, Iterator[tuple[int, Sequence[Write]]]], None]
+"""What `writes` has for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +122,16 @@ def settle_with_writes(session: Session, outcomes: Sequence[Outcome], *, process
     the batch has been written.
     """
     try:
-        fenced = _settle_and_write(session, outcomes, process_id)
+        return _settle_and_commit(session, outcomes, process_id, execute_at_once)
+    except PipelineFailed:
+        return _settle_and_commit(session, outcomes, process_id, execute_writes)
+
+
+def _settle_and_commit(
+    session: Session, outcomes: Sequence[Outcome], process_id: str | None, execute: ExecuteWrites
+) -> set[str]:
+    try:
+        fenced = _settle_and_write(session, outcomes, process_id, execute)
         reach(Failpoint.COMMITTING)
         _commit(session, len(outcomes))
     except BaseException:
@@ -119,7 +140,9 @@ def settle_with_writes(session: Session, outcomes: Sequence[Outcome], *, process
     return fenced
 
 
-def _settle_and_write(session: Session, outcomes: Sequence[Outcome], process_id: str | None) -> set[str]:
+def _settle_and_write(
+    session: Session, outcomes: Sequence[Outcome], process_id: str | None, execute: ExecuteWrites
+) -> set[str]:
     """The jobs' rows first, for the fence; follow-ups last, as others may wait for their keys."""
     first = _by_claim(outcomes)
     plain = [claim for claim, outcome in first.items() if outcome.has_plain_row]
@@ -130,7 +153,7 @@ def _settle_and_write(session: Session, outcomes: Sequence[Outcome], process_id:
         written |= {(row.id, row.token) for row in settled.values()}
         missed = [outcome for claim, outcome in first.items() if claim not in written and claim[0] not in settled]
         fenced = _fenced(session, missed) if missed else set()
-    execute_writes(session.connection, _writes_of(outcomes, written))
+    execute(session.connection, _writes_of(outcomes, written))
     if others:
         with session.by_index():
             _bring_along(session, others, settled, process_id)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from sqlalchemy import Executable, TextClause, UpdateBase
+from sqlalchemy import Executable, Insert, TextClause, UpdateBase
 from sqlalchemy.exc import DBAPIError, StatementError
 
 from penstock.ledger.database import dressed, is_gone, is_serialization_failure
@@ -26,6 +27,8 @@ WRITES_MAX = 1000  # of one job
 WRITE_BYTES = 4096
 # To open and close a pipeline costs more than to wait for so many answers.
 PIPELINED_MIN = 2
+QUICK_SECONDS = 0.5
+_STANDS_ALONE = re.compile(r";\s*\S|\A\s*copy\b", re.IGNORECASE)
 
 # A text without parameters may hold several statements; one that ended the transaction would end it for all its jobs.
 _ENDS_TRANSACTIONS = re.compile(
@@ -60,6 +63,10 @@ class WriteRefused(Exception):
         super().__init__(f"{type(error).__name__} in the writes of the jobs {first} to {last}")
 
 
+class PipelineFailed(Exception):
+    """Something was wrong among statements that went without waiting for answers."""
+
+
 def check_write(statement: object, parameters: object) -> Write:
     """A statement with a copy of its parameters. Raises `TypeError` and `ValueError`, which say what to give."""
     if not isinstance(statement, Executable):
@@ -91,10 +98,24 @@ def _transaction_word(statement: str) -> str | None:
 def execute_writes(connection: Connection, writes: Iterable[tuple[int, Iterable[Write]]]) -> None:
     """Execute the statements of some jobs, each with its place in a batch: one job after the other, none grouped out of
     its turn. Raises `WriteRefused`."""
+    _execute_one_by_one(connection, list(_runs(writes)))
+
+
+def execute_at_once(connection: Connection, writes: Iterable[tuple[int, Iterable[Write]]]) -> None:
+    """The same for several jobs, without waiting for each answer where there are many.
+
+    Raises `PipelineFailed` where that was in vain: roll back, and execute them again by `execute_writes`, which says
+    why. Raises `WriteRefused` as well.
+    """
     runs = list(_runs(writes))
-    if len(runs) > PIPELINED_MIN and connection.dialect.name == "postgresql":
+    are_many = len(runs) > PIPELINED_MIN and runs[0].first != runs[-1].last
+    if are_many and connection.dialect.name == "postgresql" and all(map(_may_be_pipelined, runs)):
         _execute_in_pipeline(connection, runs)
-        return
+    else:
+        _execute_one_by_one(connection, runs)
+
+
+def _execute_one_by_one(connection: Connection, runs: Sequence[_Run]) -> None:
     for run in runs:
         try:
             run.execute(connection)
@@ -103,29 +124,52 @@ def execute_writes(connection: Connection, writes: Iterable[tuple[int, Iterable[
 
 
 def _execute_in_pipeline(connection: Connection, runs: Sequence[_Run]) -> None:
-    """The same without waiting for each answer. Answers come in the order of the statements, and after the first that
-    fails there are none."""
+    """An error comes up at any statement behind the one that it is about, or at the end: it says nothing of a job."""
     driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
-    error: Exception | None = None
-    begun = 0
+    failed: Exception | None = None
     try:
         with driver.pipeline() as pipeline:
             try:
-                for run in runs:
-                    begun += 1
-                    run.execute(connection)
-                    if len(run.rows) > 1:  # one answer does not say that all rows have theirs
-                        pipeline.sync()
-            except Exception as caught:  # of this run, or of one before it
-                error = caught
-    except psycopg.Error as caught:
-        if not isinstance(error, DBAPIError | psycopg.Error):
-            error = caught
-    if error is not None:
-        guilty = next((run for run in runs[:begun] if not run.is_answered), runs[begun - 1])
-        if isinstance(error, psycopg.Error):
-            error = dressed(error, connection)
-        raise WriteRefused(guilty.first, guilty.last, error) from error
+                for group in _groups(runs):
+                    for run in group:
+                        run.execute(connection)
+                    pipeline.sync()
+            except Exception as error:  # psycopg would log the next one, with values
+                failed = error
+    except psycopg.Error as error:
+        failed = failed or error
+    if isinstance(failed, psycopg.Error):
+        failed = dressed(failed, connection)
+    if failed is not None and is_gone(failed):
+        raise WriteRefused(runs[0].first, runs[-1].last, failed) from failed
+    if failed is not None:
+        raise PipelineFailed from failed
+
+
+def _groups(runs: Sequence[_Run]) -> Iterator[Sequence[_Run]]:
+    """Twice as many at a time, as long as they are quick: answers come when all of a group are done, and who waits for
+    one does that only so long."""
+    at, size = 0, 1
+    while at < len(runs):
+        begun_at = time.monotonic()
+        yield runs[at : at + size]
+        at += size
+        size = 2 * size if time.monotonic() - begun_at < QUICK_SECONDS else 1
+
+
+def _may_be_pipelined(run: _Run) -> bool:
+    """Not what is several statements, or brings data of its own."""
+    statement = run.statement
+    if statement.get_execution_options().get("stream_results"):
+        return False
+    return isinstance(statement, UpdateBase) or (
+        isinstance(statement, TextClause) and not _stands_alone(statement.text)
+    )
+
+
+@functools.lru_cache(maxsize=1000)
+def _stands_alone(statement: str) -> bool:
+    return _STANDS_ALONE.search(_NOT_READ.sub(" ", statement)) is not None
 
 
 class _Run:
@@ -133,9 +177,10 @@ class _Run:
 
     def __init__(self, statement: Executable, parameters: dict[str, Any] | None, place: int) -> None:
         self.statement = statement
+        # As nobody asks for the key that the server makes, SQLAlchemy need not either.
+        self._sent = statement.inline() if isinstance(statement, Insert) and statement.select is None else statement
         self.rows = [parameters]
         self.first = self.last = place
-        self._cursors: list[Any] = []
 
     def takes(self, statement: Executable, parameters: dict[str, Any] | None) -> bool:
         if statement is not self.statement or parameters is None:
@@ -147,27 +192,17 @@ class _Run:
         if len(self.rows) > 1 and self._execute_together(connection):
             return
         for row in self.rows:
-            self._send(connection, row)
-
-    @property
-    def is_answered(self) -> bool:
-        """Whether Postgres has done what was sent, or nothing was."""
-        return all(cursor.pgresult is not None for cursor in self._cursors)
+            connection.execute(self._sent, row).close()
 
     def _execute_together(self, connection: Connection) -> bool:
         """False for a statement that takes only one row at a time, such as one with a list of ids; nothing is sent."""
         try:
-            self._send(connection, [row or {} for row in self.rows])
+            connection.execute(self._sent, [row or {} for row in self.rows]).close()
         except StatementError as error:
             if isinstance(error, DBAPIError):
                 raise
             return False
         return True
-
-    def _send(self, connection: Connection, parameters: Any) -> None:
-        result = connection.execute(self.statement, parameters)
-        self._cursors.append(result.context.cursor)
-        result.close()
 
 
 def _runs(writes: Iterable[tuple[int, Iterable[Write]]]) -> Iterator[_Run]:
