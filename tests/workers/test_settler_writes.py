@@ -12,7 +12,7 @@ from tests.servers.proxy import Proxy
 from tests.waiting import until
 from tests.workers.settling import Settling, completed
 
-from penstock.ledger import database, failpoints
+from penstock.ledger import database, failpoints, writes
 from penstock.ledger.admission import Claim
 from penstock.ledger.database import Ledger, Session
 from penstock.ledger.failpoints import Deed, Failpoint
@@ -169,8 +169,19 @@ def test_a_settler_without_outcomes_has_neither_a_thread_nor_a_connection() -> N
     assert threading.active_count() == before
 
 
-def test_two_batches_that_wait_for_each_other_are_both_written(postgres: Ledger, postgres_session: Session) -> None:
-    """Postgres ends one of them, which is written in smaller parts; nobody has failed."""
+@pytest.mark.parametrize(
+    ("pipelined_min", "batches"), [(10**9, [1, 2]), (writes.PIPELINED_MIN, [1, 1])], ids=["one by one", "pipelined"]
+)
+def test_two_batches_that_wait_for_each_other_are_both_written(
+    postgres: Ledger,
+    postgres_session: Session,
+    monkeypatch: pytest.MonkeyPatch,
+    pipelined_min: int,
+    batches: list[int],
+) -> None:
+    """Postgres ends one of them, which is written in smaller parts, or one statement after the other where it was not;
+    nobody has failed."""
+    monkeypatch.setattr(writes, "PIPELINED_MIN", pipelined_min)
     session = postgres_session
     session.connection.execute(text("INSERT INTO orders (n) VALUES (1), (2)"))
     raising = text("UPDATE orders SET raised = raised + 1 WHERE n = :n")
@@ -184,7 +195,7 @@ def test_two_batches_that_wait_for_each_other_are_both_written(postgres: Ledger,
     for settling in settlings:
         assert settling.settler.stop(30)
     assert [set(settling.states.values()) for settling in settlings] == [{"completed"}] * 2
-    assert sorted(len(settling.batches) for settling in settlings) == [1, 2]
+    assert sorted(len(settling.batches) for settling in settlings) == batches
     assert session.connection.execute(text("SELECT n, raised FROM orders ORDER BY n")).all() == [(1, 2), (2, 2)]
 
 
