@@ -25,6 +25,7 @@ from tests.servers.leash import Leashed
 from tests.workers.pool import REPOSITORY
 
 from penstock.producers import PublishError
+from penstock.producers.stop_signals import stop_on_signals
 from penstock.schemas import Job
 
 THREADS = 4
@@ -128,7 +129,7 @@ def publish(name: str, way: Way, history: History, order: Order) -> None:
 def main(urls: Mapping[str, str], path: Path, *, seed: int, per_second: float) -> None:
     """Publish until SIGTERM."""
     over = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: over.set())
+    stop_on_signals(over.set, signal.SIGTERM, again_ends=False)
     numbers = itertools.count()
     taking = threading.Lock()
     history = History(path)

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from sqlalchemy import text
@@ -108,6 +109,33 @@ def test_a_second_signal_ends_it_at_once(own_small_site: Site) -> None:
         assert pool.wait(timeout_seconds=30) == 0
     row = site.job(job_id)
     assert (row["state"], row["attempts"], row["suspect"]) == ("available", 0, False)
+
+
+def test_a_group_that_is_told_over_and_over_stops_in_order(fresh_site: Site) -> None:
+    """By whoever stops the service, and each child by its supervisor: no signal waits for another one."""
+    site = fresh_site
+    with site.pool(processes=2) as pool:
+        job_id = site.publish(jobs.Gated(name="soon")).job_id
+        site.sink.await_events("started", job=job_id)
+        children = children_of(pool.pid)
+        pool.signal(signal.SIGTERM)
+        pool.await_log("stopping")
+        for child in children * 100:
+            with suppress(ProcessLookupError):  # it has stopped
+                pool.signal(signal.SIGTERM, child)
+        site.sink.open_gate("soon")
+        assert pool.wait() == 0
+        assert not pool.logged("killing a process that has not stopped")
+    assert (site.job(job_id)["state"], site.job(job_id)["attempts"]) == ("completed", 1)
+
+
+def test_a_handler_may_end_a_process_of_its_own(fresh_site: Site) -> None:
+    """`multiprocessing` does it with the signal that stops us, and waits until it is gone."""
+    site = fresh_site
+    with site.pool():
+        row = site.run(jobs.Forking())
+    assert (row["state"], row["history"]) == ("completed", [])
+    assert [event["code"] for event in site.sink.events("ran")] == [-signal.SIGTERM]
 
 
 def test_the_children_of_a_killed_supervisor_stop_by_themselves(fresh_site: Site) -> None:

@@ -137,3 +137,23 @@ def test_what_was_published_is_found_by_class_key_and_fields(sink: Sink) -> None
         worker.drain()
         assert_published(worker, jobs.Note, times=1, key="child of p")
         assert_published(worker, jobs.Effect, times=0)
+
+
+def test_what_was_published_is_read_as_the_class_that_is_asked_for(sink: Sink) -> None:
+    """Also where another test has defined the same contract in its own way, and the class is still there."""
+
+    class Note(Job, type="test.note", queue="test"):
+        title: str
+
+    class Wish(Job):
+        """Abstract: what is asked for may be one of several contracts."""
+
+    class Trip(Wish, type="test.trip", queue="test"):
+        to: str
+
+    with InlineWorker([jobs.take_note]) as worker:
+        worker.publish(jobs.Note(name="a"))
+        worker.publish(Trip(to="b"))
+        assert assert_published(worker, jobs.Note, times=1) == [jobs.Note(name="a")]
+        assert assert_published(worker, Wish, times=1, to="b") == [Trip(to="b")]
+    assert Note.contract().type == jobs.Note.contract().type

@@ -1,5 +1,6 @@
 """A caretaker as a process of its own, with its metrics and its health."""
 
+import signal
 from contextlib import AbstractContextManager, nullcontext
 
 import structlog
@@ -9,10 +10,10 @@ from penstock.console.broker import checked_broker_url
 from penstock.console.dispatch_health import DispatchHealth
 from penstock.console.embedded import prepared, say_embedded
 from penstock.console.settings import keyring_of
-from penstock.console.signals import stop_on_signals
 from penstock.console.surroundings import check_log_level, check_port, make_state_dir
 from penstock.ledger.failpoints import warn_if_armed
 from penstock.producers.status_server import StatusServer
+from penstock.producers.stop_signals import stop_on_signals
 from penstock.workers.caretaker import Caretaker
 from penstock.workers.liveness import take_slot
 from penstock.workers.metric_files import gathered, start_afresh
@@ -46,7 +47,7 @@ def run_dispatcher(*, metrics_port: int | None) -> int:
         keyring=keyring_of(settings.keyring),
         log=log,
     )
-    stop_on_signals(caretaker.request_stop)
+    stop_on_signals(caretaker.request_stop, signal.SIGTERM, signal.SIGINT, again_ends=True)
     server: AbstractContextManager[object] = nullcontext()
     if metrics_port is not None:
         address = (settings.metrics_host, metrics_port)

@@ -1,12 +1,12 @@
 """A relay as a process of its own, with its metrics and its health. It runs without the ledger and without Dramatiq."""
 
+import signal
 from contextlib import AbstractContextManager, nullcontext
 
 import structlog
 
 from penstock.console import logs
 from penstock.console.exits import bad_input
-from penstock.console.signals import stop_on_signals
 from penstock.console.surroundings import check_log_level, check_port
 from penstock.ledger.failpoints import warn_if_armed
 from penstock.producers.client.endpoint import Endpoint
@@ -16,6 +16,7 @@ from penstock.producers.outbox.relay import Relay
 from penstock.producers.outbox.settings import RelaySettings
 from penstock.producers.outbox.store import Store
 from penstock.producers.status_server import StatusServer
+from penstock.producers.stop_signals import stop_on_signals
 
 
 def run_relay(*, database_url: str | None, broker_url: str | None, batch_rows: int, metrics_port: int | None) -> None:
@@ -33,7 +34,7 @@ def run_relay(*, database_url: str | None, broker_url: str | None, batch_rows: i
     relay = Relay(
         open_store=lambda: open_store(url), broker_url=broker, metrics=metrics, log=log, batch_rows=batch_rows
     )
-    stop_on_signals(relay.request_stop)
+    stop_on_signals(relay.request_stop, signal.SIGTERM, signal.SIGINT, again_ends=True)
     server: AbstractContextManager[object] = nullcontext()
     if metrics_port is not None:
         address = (settings.metrics_host, metrics_port)

@@ -6,7 +6,6 @@ import contextlib
 import gc
 import math
 import os
-import signal
 import socket
 import threading
 import time
@@ -310,9 +309,3 @@ def stop_with_supervisor(lifeline: int, request_stop: Any) -> None:
         request_stop()
 
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
-
-
-def stop_on_signals(request_stop: Any) -> None:
-    """SIGTERM stops; Ctrl-C reaches the whole process group, and is the supervisor's to act on."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: request_stop())

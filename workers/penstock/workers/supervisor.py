@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from penstock.ledger.database import Ledger, LedgerUnavailable
 from penstock.ledger.failpoints import Failpoint, reach, warn_if_armed
+from penstock.producers.stop_signals import stop_on_signals
 from penstock.workers import board
 from penstock.workers.board import Board, Page
 from penstock.workers.caretaker import Caretaker
@@ -30,7 +31,7 @@ from penstock.workers.liveness import FileLock, take_slot
 from penstock.workers.metric_files import MetricFiles, start_afresh
 from penstock.workers.metrics import Metrics
 from penstock.workers.monitor import Monitor
-from penstock.workers.process import WorkerProcess, stop_on_signals, stop_with_supervisor
+from penstock.workers.process import WorkerProcess, stop_with_supervisor
 
 if TYPE_CHECKING:
     from penstock.workers.pool import Pool
@@ -173,7 +174,8 @@ class Supervisor:
             os.close(self._lifeline_end)
             self._board.release_lock()
             part = self._make_part(kind, page, process_id, slot, lock)
-            stop_on_signals(part.request_stop)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; we act on it
+            stop_on_signals(part.request_stop, signal.SIGTERM, again_ends=False)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             stop_with_supervisor(self._lifeline, part.request_stop)
             return part.run()
@@ -315,6 +317,7 @@ class Supervisor:
         if time.monotonic() - since > self.pool.grace_seconds + STOP_EXTRA_SECONDS:
             for pid, child in self._children.items():
                 if not child.killed:
+                    self.log.warning("killing a process that has not stopped", process_id=child.process_id)
                     child.killed = True
                     os.kill(pid, signal.SIGKILL)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack, cast
 
 from penstock.producers.client import Publish, Receipt
 from penstock.producers.client.publish import as_publish
@@ -31,8 +31,7 @@ class Published:
 class Remembering(Protocol):
     """`FakeProducer` and `InlineWorker` both are."""
 
-    @property
-    def published(self) -> list[Published]: ...
+    def published_of(self, job_class: type[Job]) -> list[Published]: ...
 
 
 class FakeProducer:
@@ -59,6 +58,10 @@ class FakeProducer:
     def publish_many(self, jobs: Iterable[Publishable], *, timeout_seconds: float | None = None) -> list[Receipt]:
         """Remember jobs, `(job, key)` pairs or `Publish` items."""
         return [self._remember(as_publish(item)) for item in jobs]
+
+    def published_of(self, job_class: type[Job]) -> list[Published]:
+        """Every job of this class or one derived from it."""
+        return [it for it in self.published if isinstance(it.job, job_class)]
 
     def close(self, timeout_seconds: float = 10.0) -> None:
         """Nothing is open."""
@@ -91,7 +94,7 @@ def assert_published(
 
     Raises `AssertionError`, which names all jobs of the class, if there are none, or not as many as `times`.
     """
-    of_class = [(it.job, it.key) for it in where.published if isinstance(it.job, job_class)]
+    of_class = [(cast("J", it.job), it.key) for it in where.published_of(job_class)]
     found = [
         job
         for job, its_key in of_class
