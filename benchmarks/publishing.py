@@ -2,7 +2,8 @@
 with `publish_many`, beside plain Dramatiq with confirms, one at a time.
 
 Penstock publishes to a quorum queue, Dramatiq to the durable classic queue that it declares by itself. What RabbitMQ
-allows is beside it: pika's `SelectConnection` and nothing else, with one, 8 and 1,000 confirms outstanding.
+allows is beside it: pika's `SelectConnection` and nothing else, with one, 8 and 1,000 confirms outstanding; what
+Python's threads allow: 8 of them that send frames made beforehand, and one that reads the confirms and wakes them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import dramatiq
+from benchmarks.bare_threads import bare_threads
 from benchmarks.contenders import QUEUE, THREADS
 from benchmarks.load import Load
 from benchmarks.penstock_jobs import Noop
@@ -42,6 +44,7 @@ IN_TURNS = {
     "shared": SHARED,
     "pika, 1": ONE_BY_ONE,
     "pika, 8": SHARED,
+    "bare threads": SHARED,
 }
 AT_ONCE = {"many": MANY, "pika, 1000": MANY}
 PADDING = Load("noop", 1).padding
@@ -52,6 +55,7 @@ LINES = (
     Ratio("publish_many, each confirmed", "many", "dramatiq, confirmed", at_least=15),
     Ratio("limit: pika alone, one confirm outstanding", "pika, 1", "dramatiq, confirmed"),
     Ratio("limit: pika alone, 8 confirms outstanding", "pika, 8", "dramatiq, confirmed"),
+    Ratio("limit: 8 threads that send, one that reads, nothing else", "bare threads", "dramatiq, confirmed"),
     Ratio("limit: pika alone, 1,000 confirms outstanding", "pika, 1000", "dramatiq, confirmed"),
 )
 
@@ -79,7 +83,12 @@ def everybody(servers: Servers) -> Iterator[dict[str, Callable[[int], float]]]:
     def by_pika(outstanding: int, jobs: int) -> float:
         return jobs / publish_windowed(url, message, outstanding=outstanding, publishes=jobs)
 
-    with dramatiq_of(servers.broker()) as noop, Producer(url) as producer, ThreadPoolExecutor(THREADS) as threads:
+    with (
+        dramatiq_of(servers.broker()) as noop,
+        Producer(url) as producer,
+        ThreadPoolExecutor(THREADS) as threads,
+        bare_threads(url, message, threads=THREADS) as by_bare_threads,
+    ):
 
         def one_by_one(jobs: int) -> None:
             for n in range(jobs):
@@ -104,6 +113,7 @@ def everybody(servers: Servers) -> Iterator[dict[str, Callable[[int], float]]]:
             ),
             "pika, 1": partial(by_pika, 1),
             "pika, 8": partial(by_pika, 8),
+            "bare threads": lambda jobs: seconds(lambda: by_bare_threads(jobs)),
             "pika, 1000": partial(by_pika, 1_000),
         }
 

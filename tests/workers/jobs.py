@@ -1,9 +1,7 @@
 """Handlers for the tests: each notes what it does in the sink."""
 
 import asyncio
-import multiprocessing
 import select
-import time
 from datetime import timedelta
 from typing import Any
 
@@ -73,19 +71,6 @@ def wait_at_gate(job: Gated, ctx: Context) -> None:
     note("started", job=ctx.job_id, name=job.name, attempt=ctx.attempt)
     wait_for_gate(job.name)
     note("ran", job=ctx.job_id, name=job.name, attempt=ctx.attempt)
-
-
-class Forking(Job, type="test.forking", queue="test", timeout_seconds=5):
-    """Has a process of its own, and ends it."""
-
-
-@handler(Forking)
-def fork(job: Forking, ctx: Context) -> None:
-    process = multiprocessing.get_context("fork").Process(target=time.sleep, args=[60])
-    process.start()
-    process.terminate()
-    process.join()
-    note("ran", job=ctx.job_id, code=process.exitcode)
 
 
 class OnceGated(Job, type="test.once_gated", queue="test", guarantee="at_most_once"):

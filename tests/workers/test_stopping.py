@@ -129,15 +129,6 @@ def test_a_group_that_is_told_over_and_over_stops_in_order(fresh_site: Site) -> 
     assert (site.job(job_id)["state"], site.job(job_id)["attempts"]) == ("completed", 1)
 
 
-def test_a_handler_may_end_a_process_of_its_own(fresh_site: Site) -> None:
-    """`multiprocessing` does it with the signal that stops us, and waits until it is gone."""
-    site = fresh_site
-    with site.pool():
-        row = site.run(jobs.Forking())
-    assert (row["state"], row["history"]) == ("completed", [])
-    assert [event["code"] for event in site.sink.events("ran")] == [-signal.SIGTERM]
-
-
 def test_the_children_of_a_killed_supervisor_stop_by_themselves(fresh_site: Site) -> None:
     """They notice that the pipe has closed, finish what runs and are gone."""
     site = fresh_site

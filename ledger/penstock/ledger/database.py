@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, ParamSpec, Self, TypeVar
+from weakref import WeakSet
 
 import psycopg
 from sqlalchemy import Connection, CursorResult, Engine, TextClause, create_engine, event, text
@@ -55,6 +56,7 @@ class Ledger:
         self.url = _checked(url)
         self._options = {ANNOUNCES: announces}
         self.dialect: Dialect = SQLite() if self.url.drivername.startswith("sqlite") else Postgres()
+        self._opened: WeakSet[psycopg.Connection[Any]] = WeakSet()
 
     def __str__(self) -> str:
         return str(self.url.render_as_string(hide_password=True))
@@ -90,7 +92,13 @@ class Ledger:
             return _sqlite_engine(self.url, purpose=purpose, pool_size=pool_size)
         engine = _postgres_engine(self.url, purpose=purpose, pool_size=pool_size)
         engine.update_execution_options(**self._options)
+        event.listen(engine, "connect", lambda driver, _: self._opened.add(driver))
         return engine
+
+    @property
+    def files(self) -> list[int]:
+        """The descriptors of all connections to Postgres that have been opened by this and are open."""
+        return [driver.fileno() for driver in self._opened if not driver.closed]
 
 
 class Session:

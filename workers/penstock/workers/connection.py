@@ -21,8 +21,15 @@ class Connection(SelectConnection):
 
     _frame_buffer: bytes
     _channels: dict[int, Any]
+    _transport: Any
     bytes_received: int
     frames_received: int
+
+    @property
+    def files(self) -> list[int]:
+        """The descriptor of its socket, while there is one."""
+        transport = self._transport
+        return [] if transport is None or transport._sock is None else [transport._sock.fileno()]  # noqa: SLF001
 
     def cut(self, error: BaseException) -> None:
         """End it without a goodbye, which might wait for its answer for ever; pika does so when it misses heartbeats.

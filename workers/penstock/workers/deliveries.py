@@ -91,6 +91,12 @@ class Deliveries:
             return False
         return self.prefetch == 0 or (consumption is not None and consumption.is_confirmed)
 
+    @property
+    def files(self) -> list[int]:
+        """The descriptor of the connection's socket, while there is one."""
+        connection = self._connection
+        return [] if connection is None else connection.files
+
     def ack(self, generation: int, tag: int) -> None:
         """Ack everything up to this tag, in one frame; a no-op if it has gone back to its queue meanwhile."""
         if generation != self.generation:

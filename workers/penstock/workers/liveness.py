@@ -22,20 +22,20 @@ class FileLock:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path.resolve()
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            os.close(self._file)
+            os.close(self.file)
             raise
 
     def hand_over(self) -> None:
         """In the parent, after the fork: from now on it is the child's."""
-        os.close(self._file)
+        os.close(self.file)
 
     def release(self) -> None:
         self.path.unlink(missing_ok=True)
-        os.close(self._file)
+        os.close(self.file)
 
 
 def take_slot(state_dir: Path, name: str) -> tuple[str, FileLock]:

@@ -27,6 +27,7 @@ from penstock.workers import board
 from penstock.workers.deliveries import Deliveries
 from penstock.workers.event_loop import EventLoop
 from penstock.workers.execution import Executor
+from penstock.workers.forks import keep_from_forks
 from penstock.workers.holding import Holding
 from penstock.workers.hooks import Hooks
 from penstock.workers.intake import AmqpIntake, Intake
@@ -96,6 +97,7 @@ class WorkerProcess:
         # Thousands of deliveries and claims are alive at a time, and none of them is garbage: with the default of
         # 700 allocations a fifth of the process's time went into looking for cycles among them.
         gc.set_threshold(*GC_THRESHOLDS)
+        keep_from_forks(self._files)
         self._register(process)
         if self.stop_requested.is_set():
             return 0
@@ -118,6 +120,9 @@ class WorkerProcess:
         """Start nothing more, but let what runs go on for as long as it may."""
         self.holding.closed = True
         self.stop_requested.set()
+
+    def _files(self) -> list[int]:
+        return [self.lock.file, *self.ledger.files, *(self.deliveries.files if self.deliveries is not None else ())]
 
     @property
     def _on_sqlite(self) -> bool:
