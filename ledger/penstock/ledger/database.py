@@ -15,6 +15,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 
 from penstock.ledger.bounded_connection import BoundedConnection
 from penstock.ledger.dialects import BadValue, Columns, Dialect, Postgres, SQLite
+from penstock.ledger.own_connection import OwnConnection
 from penstock.ledger.simple_query import simple_query
 
 LOCK_TIMEOUT_SECONDS = 5
@@ -354,7 +355,7 @@ _USUAL_ISOLATION = (None, psycopg.IsolationLevel.READ_COMMITTED)
 
 
 def _sqlite_engine(url: URL, *, purpose: Purpose, pool_size: int) -> Engine:
-    arguments = {"timeout": SQLITE_BUSY_SECONDS, "check_same_thread": False}
+    arguments = {"timeout": SQLITE_BUSY_SECONDS, "check_same_thread": False, "factory": OwnConnection}
     options: dict[str, Any] = {"connect_args": arguments, "hide_parameters": True}
     if purpose == "engine":
         engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT", **options)

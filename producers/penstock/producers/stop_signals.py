@@ -40,17 +40,26 @@ def _leave_to_default(numbers: Iterable[signal.Signals]) -> None:
 
 
 def _spare_forks(numbers: Iterable[signal.Signals]) -> None:
-    """Python would lose a signal that comes right after the fork, while the handler is still ours: it waits so long."""
+    """Python would lose a signal that comes right after the fork, while the handler is still ours: it waits so long.
+
+    What the fork forks is left alone: it may have handlers and a mask of its own.
+    """
     masks = threading.local()
+    is_fork = False
 
     def hold() -> None:
-        masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+        if not is_fork:
+            masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
 
     def let_go() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, masks.before)
+        if not is_fork:
+            signal.pthread_sigmask(signal.SIG_SETMASK, masks.before)
 
     def let_go_in_child() -> None:
-        _leave_to_default(numbers)
-        let_go()
+        nonlocal is_fork
+        if not is_fork:
+            is_fork = True
+            _leave_to_default(numbers)
+            signal.pthread_sigmask(signal.SIG_SETMASK, masks.before)
 
     os.register_at_fork(before=hold, after_in_parent=let_go, after_in_child=let_go_in_child)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dramatiq.asyncio import EventLoopThread
+
+from penstock.workers.forks import end_fork
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -38,6 +41,12 @@ class EventLoop(EventLoopThread):
     def run_coroutine(self, coro: Awaitable[T]) -> T:
         """Run it on the loop and wait for it on the calling thread."""
         return asyncio.run_coroutine_threadsafe(_awaiting(coro), self.loop).result()
+
+    def end_fork(self) -> None:
+        """In a fork that a coroutine has made: it ends when that one awaits or ends. The others are not its own."""
+        if threading.current_thread() is self:
+            vars(self.loop)["_ready"].clear()  # asyncio has no word for it
+            self.loop.call_soon(end_fork, "to the event loop")
 
     def _note_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """asyncio would log the exception itself, and in its text there may be anything that was in the payload."""

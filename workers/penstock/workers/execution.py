@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import sys
 import traceback
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -30,6 +32,7 @@ from penstock.schemas.sensitive import Seals, secrets_of
 from penstock.workers.broker import envelope
 from penstock.workers.context import Context
 from penstock.workers.errors import JobCancelled, LedgerLost, OutcomeUnknown, Permanent, RunAgain, Snoozed
+from penstock.workers.forks import end_fork
 from penstock.workers.redaction import describe
 
 if TYPE_CHECKING:
@@ -75,6 +78,7 @@ class Executor:
         self._is_cancel_requested = is_cancel_requested
         self._log = log
         self._keyring = keyring
+        self._pid = os.getpid()
 
     def execute(self, claim: Claim, entry: Entry) -> Outcome | Settled:
         """Read the payload, run the handler, decide what follows. Never raises: the thread must go on."""
@@ -146,7 +150,12 @@ class Executor:
 
     def _call(self, entry: Entry, payload: Any, ctx: Context) -> Any:
         if not entry.is_async:
-            return entry.call(payload, ctx)
+            try:
+                return entry.call(payload, ctx)
+            finally:
+                if os.getpid() != self._pid:
+                    error = sys.exc_info()[0]
+                    end_fork("it returned" if error is None else error.__name__)
         loop = get_event_loop_thread()
         if loop is None:
             raise RuntimeError("an async handler needs the event loop thread, which this process did not start")

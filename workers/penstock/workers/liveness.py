@@ -32,10 +32,12 @@ class FileLock:
     def hand_over(self) -> None:
         """In the parent, after the fork: from now on it is the child's."""
         os.close(self.file)
+        self.file = -1
 
     def release(self) -> None:
         self.path.unlink(missing_ok=True)
         os.close(self.file)
+        self.file = -1
 
 
 def take_slot(state_dir: Path, name: str) -> tuple[str, FileLock]:

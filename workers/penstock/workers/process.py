@@ -177,6 +177,7 @@ class WorkerProcess:
         if self.registry.has_async:
             loop = EventLoop(self.log)
             loop.start(timeout=5)
+            os.register_at_fork(after_in_child=loop.end_fork)
             set_event_loop_thread(loop)
         executor = Executor(
             sessions=self.sessions,
