@@ -73,16 +73,18 @@ class _Line:
             confirmed.acquire()
 
     def read(self) -> None:
-        poller, data = select.epoll(), b""
-        poller.register(self._socket, select.EPOLLIN)
-        while not self.is_over:
-            if not poller.poll(0.1):
-                continue
-            data += self._socket.recv(64 * 1024)
-            at = 0
-            while (ack := read_ack(data, at)) is not None:
-                at += ACK_BYTES
-                covered = [tag for tag in list(self._waiting) if tag <= ack.tag] if ack.multiple else [ack.tag]
-                for tag in covered:
-                    self._waiting.pop(tag).release()
-            data = data[at:]
+        data = b""
+        with select.epoll() as poller:
+            poller.register(self._socket, select.EPOLLIN)
+            while not self.is_over:
+                if poller.poll(0.1):
+                    data = self._wake(data + self._socket.recv(64 * 1024))
+
+    def _wake(self, data: bytes) -> bytes:
+        """All whose confirm is in it; returns what is left of it."""
+        at = 0
+        while (ack := read_ack(data, at)) is not None:
+            at += ACK_BYTES
+            for tag in [it for it in list(self._waiting) if it <= ack.tag] if ack.multiple else [ack.tag]:
+                self._waiting.pop(tag).release()
+        return data[at:]

@@ -57,6 +57,14 @@ def own_embedded_site(sqlite_url: str, tmp_path: Path) -> Iterator[Site]:
         yield site
 
 
+@pytest.fixture(params=TRANSPORTS)
+def fresh_site(request: pytest.FixtureRequest) -> Site:
+    """A site of each transport, with no pool yet."""
+    fixture = {"embedded": "own_embedded_site", "small": "own_small_site", "full": "own_site"}[request.param]
+    site: Site = request.getfixturevalue(fixture)
+    return site
+
+
 def _site(transport: str, folder: Path, databases: Databases, virtual_hosts: Any) -> Iterator[Site]:
     if transport == "embedded":
         database_url = f"sqlite:///{folder / 'ledger.db'}"

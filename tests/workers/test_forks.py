@@ -15,15 +15,13 @@ MODULES = ["tests.workers.jobs", "tests.workers.jobs_forking"]
 SOON_SECONDS = 15.0
 
 
-@pytest.fixture(params=["embedded", "small", "full"])
-def site(request: pytest.FixtureRequest) -> Iterator[Site]:
-    """A site of each transport, with no pool yet; what was forked on it ends."""
-    fixture = {"embedded": "own_embedded_site", "small": "own_small_site", "full": "own_site"}[request.param]
-    site: Site = request.getfixturevalue(fixture)
-    site.make_effects_table()
-    yield site
-    site.sink.open_gate("end")
-    forked = [event["child"] for event in site.sink.events("forked")]
+@pytest.fixture
+def site(fresh_site: Site) -> Iterator[Site]:
+    """With a table for what handlers write; what was forked on it ends."""
+    fresh_site.make_effects_table()
+    yield fresh_site
+    fresh_site.sink.open_gate("end")
+    forked = [event["child"] for event in fresh_site.sink.events("forked")]
     until(lambda: not any(map(is_alive, forked)), what="the end of what was forked")
 
 
@@ -62,7 +60,7 @@ def test_what_outlives_a_killed_worker_and_its_supervisor_is_not_taken_for_the_w
 @pytest.mark.parametrize(
     ("job", "said"), [(jobs_forking.Intruding(), "refused"), (jobs_forking.Unwinding(), "unwound")]
 )
-@pytest.mark.parametrize("site", ["embedded", "small"], indirect=True)
+@pytest.mark.parametrize("fresh_site", ["embedded", "small"], indirect=True)
 def test_a_transaction_is_the_worker_s_alone(site: Site, job: Job, said: str) -> None:
     """Two processes on one connection would take each other's answers, or uncommitted pages, for their own."""
     with site.pool(modules=MODULES):

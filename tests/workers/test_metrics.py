@@ -156,14 +156,12 @@ def test_metrics_that_cannot_be_read_are_said_to_be_so(own_embedded_site: Site) 
     own_embedded_site.close()
 
 
-@pytest.mark.parametrize("transport", ["embedded", "small", "full"])
-def test_what_waits_and_for_how_long_is_told_on_each_transport(transport: str, request: pytest.FixtureRequest) -> None:
+def test_what_waits_and_for_how_long_is_told_on_each_transport(fresh_site: Site) -> None:
     """Whether there is a dispatcher or not; and who passes, does."""
-    fixture = {"embedded": "own_embedded_site", "small": "own_small_site", "full": "own_site"}[transport]
-    site: Site = request.getfixturevalue(fixture)
+    site = fresh_site
     with site.pool(constants=FAST) as pool:
         LedgerProducer(site.database_url).publish_message(Message.raw(type="nobody.runs", body=b"{}"), queue="nobody")
-        if transport == "full":
+        if site.has_broker:
             until(lambda: pool.metric("penstock_dispatch_lag_seconds_count", queue="nobody") == 1, what="its dispatch")
             until(lambda: pool.metric("penstock_dispatcher_last_pass_timestamp_seconds") > 1e9, what="a pass")
             assert pool.metric("penstock_info", transport="rabbitmq") == 1

@@ -2,24 +2,13 @@
 
 import os
 import signal
-from collections.abc import Iterator
 from contextlib import suppress
 
-import pytest
 from sqlalchemy import text
 from tests.waiting import until
 from tests.workers import jobs
 from tests.workers.pool import children_of, is_alive
 from tests.workers.site import Site
-
-
-@pytest.fixture(params=["embedded", "small", "full"])
-def fresh_site(request: pytest.FixtureRequest) -> Iterator[Site]:
-    """A site of each transport, with no pool yet."""
-    fixture = {"embedded": "own_embedded_site", "small": "own_small_site", "full": "own_site"}[request.param]
-    site: Site = request.getfixturevalue(fixture)
-    yield site
-    site.close()
 
 
 def test_what_finishes_within_the_grace_finishes(fresh_site: Site) -> None:

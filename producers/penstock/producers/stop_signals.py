@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from queue import SimpleQueue
 
 
@@ -34,12 +34,12 @@ def stop_on_signals(request_stop: Callable[[], None], *numbers: signal.Signals, 
     _spare_forks(numbers)
 
 
-def _leave_to_default(numbers: Iterable[signal.Signals]) -> None:
+def _leave_to_default(numbers: Collection[signal.Signals]) -> None:
     for number in numbers:
         signal.signal(number, signal.SIG_DFL)
 
 
-def _spare_forks(numbers: Iterable[signal.Signals]) -> None:
+def _spare_forks(numbers: Collection[signal.Signals]) -> None:
     """Python would lose a signal that comes right after the fork, while the handler is still ours: it waits so long.
 
     What the fork forks is left alone: it may have handlers and a mask of its own.
